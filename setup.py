@@ -1,0 +1,54 @@
+"""Builds the compiled modules; everything else about the package stands in pyproject.toml.
+
+DYNOMITE_MP_SANITIZE=1 builds with the address and undefined-behaviour sanitizers (make asan).
+"""
+
+import os
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": False,
+    "wraparound": False,
+    "initializedcheck": False,
+    "cdivision": True,
+    "embedsignature": False,
+    "freethreading_compatible": True,
+}
+COMPILE = ["-O2", "-g0", "-fno-strict-aliasing"]
+LINK: list[str] = []
+if os.environ.get("DYNOMITE_MP_SANITIZE"):
+    SANITIZE = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-fno-sanitize-recover=undefined"]
+    COMPILE = ["-O1", "-g", "-fno-strict-aliasing", *SANITIZE]
+    LINK = SANITIZE
+
+
+def extensions() -> list[Extension]:
+    """One extension per .pyx, named by its path."""
+    found = []
+    for path in sorted(Path("dynomite_mp").rglob("*.pyx")):
+        name = ".".join(path.with_suffix("").parts)
+        found.append(
+            Extension(
+                name,
+                [str(path)],
+                include_dirs=["dynomite_mp/ipc"],
+                depends=[str(p) for p in Path("dynomite_mp").rglob("*.h")],
+                extra_compile_args=COMPILE,
+                extra_link_args=LINK,
+            )
+        )
+    return found
+
+
+setup(
+    ext_modules=cythonize(
+        extensions(),
+        build_dir="build/cython",
+        compiler_directives=DIRECTIVES,
+        nthreads=0,
+    )
+)
