@@ -164,7 +164,7 @@ def finish(pool: str, given: Mapping[str, Given], reading: Reading) -> Config:
         check_required(given, reading)
         check_together(config, given, reading)
         if not reading.problems:
-            return replace(config, notes=tuple(reading.notes))
+            return replace(config, notes=tuple(reading.all_notes()))
     raise ConfigErrors(sorted(reading.problems, key=lambda p: (p.line or FILE_LIMIT_BYTES, p.column)))
 
 
