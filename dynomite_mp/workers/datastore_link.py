@@ -16,7 +16,9 @@ from collections.abc import Callable
 from typing import Any
 
 from dynomite_mp.workers.base import DatastoreAddress
-from dynomite_mp.workers.io_path import GROUP_RESP3, DatastoreConn, IoPath
+from dynomite_mp.workers.data_path import GROUP_RESP3
+from dynomite_mp.workers.datastore_conn import DatastoreConn
+from dynomite_mp.workers.io_path import IoPath
 
 log = logging.getLogger("dynomite_mp.io")
 

@@ -33,57 +33,45 @@ Invariants:
 
 import logging
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
 from dynomite_mp.cluster.token cimport hash_tag_span, token_of
 from dynomite_mp.ipc.counters cimport SlabWriter
-from dynomite_mp.ipc.counters import cell_index, histogram_index
-from dynomite_mp.proto.buffer cimport (
-    Buf, buf_append, buf_clear, buf_consume, buf_free, buf_init, buf_len, buf_ptr, buf_shrink_idle,
-)
+from dynomite_mp.proto.buffer cimport Buf, buf_append, buf_clear, buf_free, buf_init, buf_len, buf_ptr
 from dynomite_mp.proto.command_lookup cimport (
-    ACCESS_WRITE, CLASS_NONE, KEYS_NONE, KEYS_SORT, KEYS_STREAMS, LOCAL_HELLO, LOCAL_PING, LOCAL_RESET,
-    ROUTING_ANSWERED, ROUTING_LOCAL_NODE, ROUTING_REFUSED, CommandRow, arity_fits, command_lookup, command_row,
-    subcommand_lookup,
+    ACCESS_WRITE, CLASS_NONE, KEYS_NONE, KEYS_RANGE, KEYS_SORT, KEYS_STREAMS, LOCAL_HELLO, LOCAL_PING, LOCAL_RESET,
+    ROUTING_ANSWERED, ROUTING_REFUSED, CommandRow, arity_fits, command_lookup, command_row, subcommand_lookup,
 )
 from dynomite_mp.proto.resp cimport (
-    FRAME_ERROR, FRAME_MORE, FRAME_OK, ArgWalk, KeyWalk, ReplyScan, RequestScan, Span, inline_to_array, next_reply,
-    next_request, reply_scan_reset, request_key, request_refusal, request_scan_reset, walk_args, walk_key, walk_keys,
-    walk_next,
+    FRAME_OK, ArgWalk, KeyWalk, RequestScan, Span, inline_to_array, next_request, request_key, request_refusal,
+    walk_args, walk_key, walk_keys, walk_next,
 )
 from dynomite_mp.proto.wire_errors cimport (
     append_error, append_unknown_command, append_unknown_subcommand, append_wrong_arity,
 )
-from dynomite_mp.workers.conn cimport REQUESTS_PER_TURN, Conn, PollSet, socket_error
-from dynomite_mp.workers.request cimport (
-    REQUEST_ANSWERED, REQUEST_DONE, REQUEST_WAITING, SLOT_HANDSHAKE, SLOT_REQUEST, Request, RequestQueue, Slot,
-    SlotQueue, queue_free, queue_head, queue_init, queue_len, queue_push, request_new, request_release, slots_at,
-    slots_free, slots_init, slots_len, slots_push,
+from dynomite_mp.workers.client_conn cimport ClientConn
+from dynomite_mp.workers.conn cimport REQUESTS_PER_TURN, Conn
+from dynomite_mp.workers.data_path cimport (
+    GROUP_RESP2, GROUP_RESP3, GROUPS, HOLD, ORDER_BUCKETS, PAUSE_BUDGET, PAUSE_HELD, PAUSE_PRESSURE, REFUSED, TAKEN,
+    DataPath,
 )
-from dynomite_mp.workers.shard_link cimport SHARD_TOOK_REPLY, SHARD_TOOK_REQUEST, ShardLink
+from dynomite_mp.workers.datastore_conn cimport DatastoreConn
+from dynomite_mp.workers.request cimport (
+    REQUEST_ANSWERED, REQUEST_DONE, REQUEST_WAITING, SLOT_REQUEST, Request, Slot, queue_head, queue_len, queue_push,
+    request_new, request_release, slots_len, slots_push,
+)
+from dynomite_mp.workers.shard_link cimport SHARD_NOTHING, SHARD_TOOK_REPLY, SHARD_TOOK_REQUEST, ShardLink
 
 from dynomite_mp.cluster.token import hash_kind
 from dynomite_mp.errors import WIRE_ERRORS
-
-cdef extern from "<sys/epoll.h>" nogil:
-    enum:
-        EPOLLIN
-        EPOLLOUT
-
-cdef extern from "<sys/socket.h>" nogil:
-    enum:
-        SHUT_WR
-    int c_shutdown "shutdown"(int fd, int how)
 
 log = logging.getLogger("dynomite_mp.io")
 
 cdef enum:
     PROBE_EVERY_NS = 100000000
-    LINGER_NS = 2000000000
     SHARD_GRACE_NS = 200000000      # beyond the datastore's own time-out at the other io worker
-    KEEP_BYTES = 1048576            # an emptied buffer above this goes back at once
 
 cdef uint16_t E_DATASTORE_DOWN = WIRE_ERRORS["datastore_refused"].code
 cdef uint16_t E_DATASTORE_TIMEOUT = WIRE_ERRORS["datastore_timeout"].code
@@ -92,8 +80,8 @@ cdef uint16_t E_SHARD_TIMEOUT = WIRE_ERRORS["shard_timeout"].code
 cdef uint16_t E_NO_MEMORY = WIRE_ERRORS["out_of_memory"].code
 
 
-cdef class IoPath(PollSet):
-    """The data plane of one io worker. `owner` gets on_datastore_* calls; `schedule_tick` starts the 10 ms timer."""
+cdef class IoPath(DataPath):
+    """The data plane of one io worker."""
 
     def __cinit__(self, *args, **kwargs):
         cdef int g
@@ -107,64 +95,14 @@ cdef class IoPath(PollSet):
 
     def __init__(self, schedule_turn, schedule_tick, SlabWriter slab, sessions, *, shard_index=0, shard_count=1,
                  datastore_connections=1):
-        super().__init__(schedule_turn)
-        self.schedule_tick = schedule_tick
-        self.slab = slab
-        self.sessions = sessions
+        super().__init__(schedule_turn, schedule_tick, slab, sessions)
         self.shard_index = shard_index
         self.shard_count = shard_count
         self.shards = [None] * shard_count
         self.datastore_count = datastore_connections
         self.datastores = [None] * (GROUPS * datastore_connections)
         self.held = []
-        self.lingering = []
         self.hash_kind = hash_kind("murmur")
-        self.timeout_ns = self.silence_ns = 5000000000
-        self.client_soft_bytes = 8 << 20
-        self.client_hard_bytes = 1 << 30
-        self.datastore_bytes = 256 << 20
-        self.process_bytes = 4 << 30
-        self.bind_counters()
-
-    def bind_counters(self):
-        """Places of the counters in the slab, looked up once."""
-        self.c_read_requests = cell_index("client_read_requests")
-        self.c_write_requests = cell_index("client_write_requests")
-        self.c_request_bytes = cell_index("client_request_bytes")
-        self.c_responses = cell_index("client_responses")
-        self.c_response_bytes = cell_index("client_response_bytes")
-        self.c_local_requests = cell_index("client_local_requests")
-        self.c_error_responses = cell_index("client_error_responses")
-        self.c_timeouts = cell_index("client_timedout_requests")
-        self.c_unreachable = cell_index("client_unreachable_requests")
-        self.c_refused = cell_index("client_refused_requests")
-        self.c_protocol_errors = cell_index("client_protocol_errors")
-        self.c_hard_limit = cell_index("client_hard_limit_closes")
-        self.c_pauses = cell_index("client_pauses")
-        self.c_clients = cell_index("client_connections")
-        self.c_client_eof = cell_index("client_eof")
-        self.c_client_err = cell_index("client_err")
-        self.c_dropped = cell_index("client_dropped_requests")
-        self.c_shard_sent = cell_index("shard_requests_sent")
-        self.c_shard_received = cell_index("shard_requests_received")
-        self.c_shard_replies_sent = cell_index("shard_replies_sent")
-        self.c_shard_replies_received = cell_index("shard_replies_received")
-        self.h_request = histogram_index("request_latency_none")
-        self.h_datastore = histogram_index("server_latency_none")
-        self.h_payload = histogram_index("payload_size")
-        self.h_queue_wait = histogram_index("server_queue_wait")
-        self.h_client_queue = histogram_index("client_out_queue")
-        self.h_in_queue = histogram_index("server_in_queue")
-        self.h_out_queue = histogram_index("server_out_queue")
-        for group, name in enumerate(("resp2", "resp3")):
-            for is_write, access in enumerate(("read", "write")):
-                at = 2 * group + is_write
-                self.c_store_requests[at] = cell_index(f"{access}_requests:{name}")
-                self.c_store_request_bytes[at] = cell_index(f"{access}_request_bytes:{name}")
-                self.c_store_responses[at] = cell_index(f"{access}_responses:{name}")
-                self.c_store_response_bytes[at] = cell_index(f"{access}_response_bytes:{name}")
-            self.c_store_timeouts[group] = cell_index(f"server_timedout_requests:{name}")
-            self.c_store_errors[group] = cell_index(f"server_error_responses:{name}")
 
     def __dealloc__(self):
         free(self.pending[0])
@@ -192,18 +130,11 @@ cdef class IoPath(PollSet):
         """The rings to and from another io worker."""
         self.shards[index] = link
 
-    def datastore_up(self, DatastoreConn conn):
-        self.datastores[conn.group * self.datastore_count + conn.index] = conn
-
-    def datastore_down(self, DatastoreConn conn):
-        cdef uint32_t i = conn.group * self.datastore_count + conn.index
-        if self.datastores[i] is conn:
-            self.datastores[i] = None
-
     # ---- (b) .. (d): a request comes in
 
-    cdef int handle(self, ClientConn client, const char* p, RequestScan* scan) except -1:
+    cdef int handle(self, Conn conn, const char* p, RequestScan* scan) except -1:
         """One whole request at p: answered here, forwarded, or HOLD (nothing happened; it stays at the head)."""
+        cdef ClientConn client = <ClientConn>conn
         cdef uint32_t command, sub
         cdef CommandRow* row
         if scan.is_inline:
@@ -270,7 +201,7 @@ cdef class IoPath(PollSet):
             return self.hold(client, 0, False)
         self.count_request(row, scan.pos)
         if client.in_flight_bytes > self.client_soft_bytes:
-            self.slab.add(self.c_pauses, 1)
+            self.slab.add(self.cells.pauses, 1)
             client.set_pause(PAUSE_BUDGET)
         return TAKEN
 
@@ -287,7 +218,7 @@ cdef class IoPath(PollSet):
             return 0
         token[0] = self.token(p + key.off, key.len)
         shard[0] = self.shard_of(token[0])
-        if row.key_kind == 1 and row.last_key == row.first_key:
+        if row.key_kind == KEYS_RANGE and row.last_key == row.first_key:
             return 0
         if walk_keys(&walk, p, scan, row) < 0:
             return scan.error_code
@@ -319,10 +250,12 @@ cdef class IoPath(PollSet):
         cdef Slot* slot
         conn = <DatastoreConn>self.datastores[group * self.datastore_count + token % self.datastore_count]
         if conn is None:
+            self.slab.add(self.cells.unreachable, 1)
             self.fail(request, E_DATASTORE_DOWN)
             return REFUSED
         if conn.is_silent:
             if self.now_ns - conn.last_probe_ns < PROBE_EVERY_NS:
+                self.slab.add(self.cells.unreachable, 1)
                 self.fail(request, E_DATASTORE_TIMEOUT)
                 return REFUSED
             conn.last_probe_ns = self.now_ns
@@ -348,8 +281,8 @@ cdef class IoPath(PollSet):
         self.in_flight += 1
         if not self.ticking:
             self.start_ticking()
-        self.slab.add(self.c_store_requests[2 * group + (slot.is_write != 0)], 1)
-        self.slab.add(self.c_store_request_bytes[2 * group + (slot.is_write != 0)], n)
+        self.slab.add(self.cells.store_requests[2 * group + (slot.is_write != 0)], 1)
+        self.slab.add(self.cells.store_request_bytes[2 * group + (slot.is_write != 0)], n)
         self.mark_dirty(conn)
         return TAKEN
 
@@ -364,7 +297,7 @@ cdef class IoPath(PollSet):
         self.in_flight += 1
         if not self.ticking:
             self.start_ticking()
-        self.slab.add(self.c_shard_sent, 1)
+        self.slab.add(self.cells.shard_sent, 1)
         if not self.in_turn:
             self.want_turn()
         return TAKEN
@@ -420,12 +353,53 @@ cdef class IoPath(PollSet):
             self.rerunning = False
         return 0
 
-    cdef void stop_waiting(self, ClientConn client) noexcept:
+    cdef void stop_waiting(self, Conn conn) noexcept:
+        cdef ClientConn client = <ClientConn>conn
         if client.wait_bucket:
             self.waiters[client.wait_bucket - 1] -= 1
             client.wait_bucket = 0
 
-    # ---- (g), (h): a reply comes
+    # ---- (g), (h): a reply comes, or never will
+
+    cdef int datastore_reply(self, Conn datastore, Slot* slot, const char* p, size_t n, bint is_error) except -1:
+        cdef int group = (<DatastoreConn>datastore).group
+        cdef int at = 2 * group + (slot.is_write != 0)
+        self.slab.observe(self.cells.datastore_latency + slot.klass, self.now_ns - slot.queued_ns)
+        self.slab.add(self.cells.store_responses[at], 1)
+        self.slab.add(self.cells.store_response_bytes[at], n)
+        if is_error:
+            self.slab.add(self.cells.store_errors[group], 1)
+            self.slab.add(self.cells.error_responses, 1)
+        if slot.is_write:
+            self.wrote(slot, group)
+        if slot.request != NULL:
+            self.on_reply(slot.request, p, n)
+        return 0
+
+    cdef int datastore_expired(self, Conn datastore, Request* request) except -1:
+        self.slab.add(self.cells.timeouts, 1)
+        self.fail(request, E_DATASTORE_TIMEOUT)
+        request_release(request)
+        return 0
+
+    cdef int datastore_lost(self, Conn datastore, Slot* slot) except -1:
+        """Whether the request was executed nobody can say."""
+        if slot.is_write:
+            self.wrote(slot, (<DatastoreConn>datastore).group)
+        if slot.request != NULL:
+            self.slab.add(self.cells.unreachable, 1)
+            self.fail(slot.request, E_DATASTORE_DOWN)
+            request_release(slot.request)
+        return 0
+
+    cdef int datastore_changed(self, Conn datastore) except -1:
+        cdef DatastoreConn conn = <DatastoreConn>datastore
+        cdef uint32_t i = conn.group * self.datastore_count + conn.index
+        if conn.is_up:
+            self.datastores[i] = conn
+        elif self.datastores[i] is conn:
+            self.datastores[i] = None
+        return 0
 
     cdef int on_reply(self, Request* request, const char* p, size_t n) except -1:
         """The reply of a request whose slot was taken; releases the slot's hold on it."""
@@ -437,7 +411,7 @@ cdef class IoPath(PollSet):
             self.shard_reply(request, p, n)
             request_release(request)
             return 0
-        self.slab.observe(self.h_request + request.klass, self.now_ns - request.started_ns)
+        self.slab.observe(self.cells.request_latency + request.klass, self.now_ns - request.started_ns)
         client = <ClientConn>request.client
         self.deliver(client, request, p, n)
         request_release(request)
@@ -461,8 +435,8 @@ cdef class IoPath(PollSet):
             request.reply_len = n
             request.state = REQUEST_DONE
             client.parked_bytes += n
-        self.slab.add(self.c_responses, 1)
-        self.slab.add(self.c_response_bytes, n)
+        self.slab.add(self.cells.responses, 1)
+        self.slab.add(self.cells.response_bytes, n)
         client.check_limits()
         self.mark_dirty(client)
         return 0
@@ -473,25 +447,25 @@ cdef class IoPath(PollSet):
             return 0
         buf_clear(&self.scratch)
         append_error(&self.scratch, code)
-        self.slab.add(self.c_error_responses, 1)
+        self.slab.add(self.cells.error_responses, 1)
         if request.shard:
             return self.shard_reply(request, buf_ptr(&self.scratch), buf_len(&self.scratch))
-        self.slab.observe(self.h_request + request.klass, self.now_ns - request.started_ns)
+        self.slab.observe(self.cells.request_latency + request.klass, self.now_ns - request.started_ns)
         return self.deliver(<ClientConn>request.client, request, buf_ptr(&self.scratch), buf_len(&self.scratch))
 
     cdef int shard_reply(self, Request* request, const char* p, size_t n) except -1:
         request.state = REQUEST_ANSWERED
-        self.slab.add(self.c_shard_replies_sent, 1)
+        self.slab.add(self.cells.shard_replies_sent, 1)
         return (<ShardLink>self.shards[request.shard - 1]).send_reply(request.origin_id, p, n)
 
     # ---- (c): answers of our own
 
     cdef void refuse_begin(self) noexcept:
         buf_clear(&self.scratch)
-        self.slab.add(self.c_error_responses, 1)
+        self.slab.add(self.cells.error_responses, 1)
 
     cdef int refuse(self, ClientConn client, uint16_t code) except -1:
-        self.slab.add(self.c_refused, 1)
+        self.slab.add(self.cells.refused, 1)
         self.refuse_begin()
         append_error(&self.scratch, code)
         return self.answer_scratch(client)
@@ -528,7 +502,7 @@ cdef class IoPath(PollSet):
     cdef int answer_locally(self, ClientConn client, const char* p, RequestScan* scan, const CommandRow* row) except -1:
         cdef bytes reply
         if row.local_code == LOCAL_PING and scan.argc == 1:
-            self.slab.add(self.c_local_requests, 1)
+            self.slab.add(self.cells.local_requests, 1)
             return self.answer(client, b"+PONG\r\n", 7)
         if row.local_code in (LOCAL_HELLO, LOCAL_RESET) and queue_len(&client.queue):
             return self.hold(client, 0, False)      # replies awaited belong to the old protocol
@@ -536,7 +510,7 @@ cdef class IoPath(PollSet):
             client.session = self.sessions.open(client.address)
         reply = self.sessions.answer(client.session, row.local_code, arguments(p, scan))
         client.group = GROUP_RESP3 if client.session.protocol == 3 else GROUP_RESP2
-        self.slab.add(self.c_local_requests, 1)
+        self.slab.add(self.cells.local_requests, 1)
         self.answer(client, reply, len(reply))
         if client.session.is_closing:
             client.finish()
@@ -553,9 +527,10 @@ cdef class IoPath(PollSet):
             return self.protocol_error(client, whole.error_code)
         return self.handle(client, buf_ptr(&self.inline_array), &whole)
 
-    cdef int protocol_error(self, ClientConn client, uint16_t code) except -1:
+    cdef int protocol_error(self, Conn conn, uint16_t code) except -1:
         """Nothing behind this point can be framed: the error, then the end of the connection."""
-        self.slab.add(self.c_protocol_errors, 1)
+        cdef ClientConn client = <ClientConn>conn
+        self.slab.add(self.cells.protocol_errors, 1)
         self.refuse_begin()
         append_error(&self.scratch, code)
         self.answer_scratch(client)
@@ -564,20 +539,11 @@ cdef class IoPath(PollSet):
         return 0
 
     cdef void count_request(self, const CommandRow* row, size_t n) noexcept:
-        self.slab.add(self.c_write_requests if row.access == ACCESS_WRITE else self.c_read_requests, 1)
-        self.slab.add(self.c_request_bytes, n)
+        self.slab.add(self.cells.write_requests if row.access == ACCESS_WRITE else self.cells.read_requests, 1)
+        self.slab.add(self.cells.request_bytes, n)
         self.slab.count_command(row.id)
         if row.access == ACCESS_WRITE:
-            self.slab.observe(self.h_payload, n)
-
-    cdef void count_reply(self, DatastoreConn conn, Slot* slot, size_t n) noexcept:
-        cdef int at = 2 * conn.group + (slot.is_write != 0)
-        self.slab.observe(self.h_datastore + slot.klass, self.now_ns - slot.queued_ns)
-        self.slab.add(self.c_store_responses[at], 1)
-        self.slab.add(self.c_store_response_bytes[at], n)
-        if conn.scan.is_error:
-            self.slab.add(self.c_store_errors[conn.group], 1)
-            self.slab.add(self.c_error_responses, 1)
+            self.slab.observe(self.cells.payload_size, n)
 
     # ---- turns, shards, timers
 
@@ -610,11 +576,11 @@ cdef class IoPath(PollSet):
             handled = 0
             while handled < REQUESTS_PER_TURN:
                 what = link.next_record(&p, &n, &request)
-                if what == 0:
+                if what == SHARD_NOTHING:
                     break
                 if what == SHARD_TOOK_REPLY:
                     self.in_flight -= 1
-                    self.slab.add(self.c_shard_replies_received, 1)
+                    self.slab.add(self.cells.shard_replies_received, 1)
                     self.on_reply(request, p, n)
                 elif what == SHARD_TOOK_REQUEST and self.serve_shard_request(link, request, p, n) == HOLD:
                     request_release(request)
@@ -646,14 +612,9 @@ cdef class IoPath(PollSet):
             return HOLD
         taken = self.to_datastore(request, link.group, token, wide, row, p, n)
         if taken != HOLD:
-            self.slab.add(self.c_shard_received, 1)
+            self.slab.add(self.cells.shard_received, 1)
             request_release(request)            # the slot's hold, if any, is what is left
         return taken
-
-    cdef void start_ticking(self):
-        if not self.ticking:
-            self.ticking = True
-            self.schedule_tick()
 
     def tick(self):
         """Every 10 ms while something is in flight; returns whether it is wanted again."""
@@ -675,7 +636,7 @@ cdef class IoPath(PollSet):
                     if request == NULL:
                         break
                     self.in_flight -= 1
-                    self.slab.add(self.c_timeouts, 1)
+                    self.slab.add(self.cells.timeouts, 1)
                     self.fail(request, E_SHARD_TIMEOUT)
                     request_release(request)
         if self.lingering:
@@ -713,7 +674,7 @@ cdef class IoPath(PollSet):
         if largest is not None and total > self.process_bytes + self.process_bytes // 2:
             log.error("client %s closed: it holds %d bytes while the process is over process_budget_bytes (%d of %d)",
                       largest.address, most, total, self.process_bytes)
-            self.slab.add(self.c_hard_limit, 1)
+            self.slab.add(self.cells.hard_limit, 1)
             largest.close_now(0)
         return total
 
@@ -734,8 +695,8 @@ cdef class IoPath(PollSet):
                     waiting += conn.unsent()
                     sent += slots_len(&conn.slots) - conn.unsent()
                     waiting_bytes += buf_len(&conn.outbuf)
-                    self.slab.observe(self.h_in_queue, conn.unsent())
-                    self.slab.observe(self.h_out_queue, slots_len(&conn.slots) - conn.unsent())
+                    self.slab.observe(self.cells.in_queue, conn.unsent())
+                    self.slab.observe(self.cells.out_queue, slots_len(&conn.slots) - conn.unsent())
             cells[f"in_queue:{name}"] = waiting
             cells[f"in_queue_bytes:{name}"] = waiting_bytes
             cells[f"out_queue:{name}"] = sent
@@ -747,7 +708,7 @@ cdef class IoPath(PollSet):
                 cells["client_in_queue_bytes"] += client.in_flight_bytes
                 cells["client_out_queue_bytes"] += buf_len(&client.outbuf) + client.parked_bytes
                 cells["client_paused"] += client.pause_bits != 0
-                self.slab.observe(self.h_client_queue, queue_len(&client.queue))
+                self.slab.observe(self.cells.client_queue, queue_len(&client.queue))
         return cells
 
     def begin_drain(self):
@@ -768,320 +729,3 @@ cdef list arguments(const char* p, RequestScan* scan):
     while walk_next(&walk, &arg):
         out.append(p[arg.off:arg.off + arg.len])
     return out
-
-
-cdef class ClientConn(Conn):
-    """A client: its requests in order, its replies in the same order."""
-
-    def __init__(self, IoPath path, int fd, address):
-        self.poll = path
-        self.path = path
-        self.fd = fd
-        self.address = address
-        queue_init(&self.queue)
-        request_scan_reset(&self.scan)
-        path.add(self, EPOLLIN)
-        path.clients += 1
-        path.slab.put(path.c_clients, path.clients)
-
-    def __dealloc__(self):
-        queue_free(&self.queue)
-
-    cdef int feed(self) except -1:
-        cdef int budget = REQUESTS_PER_TURN
-        cdef int framed
-        if self.is_lingering:
-            buf_clear(&self.inbuf)
-            return 0
-        while self.pause_bits == 0:
-            if not self.scan_whole:
-                if buf_len(&self.inbuf) == 0:
-                    break
-                framed = next_request(buf_ptr(&self.inbuf), buf_len(&self.inbuf), &self.scan)
-                if framed == FRAME_MORE:
-                    break
-                if framed == FRAME_ERROR:
-                    buf_clear(&self.inbuf)
-                    self.path.protocol_error(self, self.scan.error_code)
-                    return 0
-                self.scan_whole = True
-            if self.scan.argc > 0:
-                if budget == 0:
-                    self.poll.mark_ready(self)
-                    break
-                budget -= 1
-                if self.path.handle(self, buf_ptr(&self.inbuf), &self.scan) == HOLD:
-                    break
-                if self.fd < 0 or self.is_lingering:
-                    return 0
-            buf_consume(&self.inbuf, self.scan.pos)
-            request_scan_reset(&self.scan)
-            self.scan_whole = False
-            if self.is_finishing and not self.is_half_closed:
-                buf_clear(&self.inbuf)          # QUIT: nothing behind it counts
-                break
-        if self.is_finishing:
-            self.poll.mark_dirty(self)
-        if self.inbuf.cap > KEEP_BYTES:
-            buf_shrink_idle(&self.inbuf, 0)
-        return 0
-
-    cdef int on_eof(self) except -1:
-        """Half-closed or gone: what it asked for is finished, then the connection ends."""
-        if self.is_lingering:
-            self.close_now(0)
-            return 0
-        self.is_half_closed = True
-        self.path.slab.add(self.path.c_client_eof, 1)
-        self.finish()
-        return 0
-
-    cdef void finish(self):
-        """Read no more; close when everything is answered and sent."""
-        self.is_finishing = True
-        self.is_eof = True
-        self.update_mask()
-        self.poll.mark_dirty(self)
-
-    cdef void after_flush(self):
-        if not self.is_finishing or queue_len(&self.queue) or buf_len(&self.outbuf) or self.is_ready:
-            return
-        if self.is_half_closed and self.pause_bits and buf_len(&self.inbuf):
-            return
-        if self.is_lingering and self.linger_until_ns == 0:
-            # Closing with unread input would reset the connection and could take the error reply with it.
-            c_shutdown(self.fd, SHUT_WR)
-            self.linger_until_ns = self.poll.now_ns + LINGER_NS
-            self.is_eof = False
-            self.pause_bits = 0
-            self.resume()
-            self.update_mask()
-            self.path.lingering.append(self)
-            self.path.start_ticking()
-            return
-        if not self.is_lingering:
-            self.close_now(0)
-
-    cdef void on_closed(self, int error):
-        cdef Request* request
-        self.path.clients -= 1
-        self.path.slab.put(self.path.c_clients, self.path.clients)
-        if error:
-            self.path.slab.add(self.path.c_client_err, 1)
-        while queue_len(&self.queue):
-            request = queue_head(&self.queue)
-            self.queue.head += 1
-            request.client = NULL
-            request.state = REQUEST_ANSWERED
-            request_release(request)
-        self.path.stop_waiting(self)
-        if self.session is not None:
-            self.path.sessions.close(self.session)
-
-    cdef void set_pause(self, uint32_t bit) noexcept:
-        self.pause_bits |= bit
-        self.pause()
-
-    cdef void clear_pause(self, uint32_t bit):
-        if not self.pause_bits & bit:
-            return
-        self.pause_bits &= ~bit
-        if self.pause_bits == 0:
-            self.resume()
-            if buf_len(&self.inbuf) or self.scan_whole:
-                self.poll.mark_ready(self)
-
-    cdef void settle(self, Request* request) noexcept:
-        """The request is answered: its bytes no longer count to the soft budget."""
-        self.in_flight_bytes -= request.size
-        if self.pause_bits & PAUSE_BUDGET and self.in_flight_bytes <= self.path.client_soft_bytes // 2:
-            self.clear_pause(PAUSE_BUDGET)
-
-    cdef int flush_done(self) except -1:
-        """Replies that came early and whose turn it is now."""
-        cdef Request* request
-        while queue_len(&self.queue):
-            request = queue_head(&self.queue)
-            if request.state != REQUEST_DONE:
-                break
-            self.queue.head += 1
-            self.parked_bytes -= request.reply_len
-            buf_append(&self.outbuf, request.reply, request.reply_len)
-            request.state = REQUEST_ANSWERED
-            request_release(request)
-        return 0
-
-    cdef void check_limits(self):
-        cdef size_t held = buf_len(&self.outbuf) + self.parked_bytes
-        if held > self.path.client_hard_bytes and self.fd >= 0:
-            log.error("client %s closed: %d bytes of replies unread, more than client_hard_limit_bytes (%d)",
-                      self.address, held, self.path.client_hard_bytes)
-            self.path.slab.add(self.path.c_hard_limit, 1)
-            self.close_now(0)
-
-
-cdef class DatastoreConn(Conn):
-    """One connection to the datastore. Its owner connects it and says what the handshake is."""
-
-    def __init__(self, IoPath path, owner, int group, int index):
-        self.poll = path
-        self.path = path
-        self.owner = owner
-        self.group = group
-        self.index = index
-        slots_init(&self.slots)
-        reply_scan_reset(&self.scan)
-
-    def __dealloc__(self):
-        slots_free(&self.slots)
-
-    def open(self, sock):
-        """Takes over a socket whose non-blocking connect() has been called."""
-        self.fd = sock.detach()
-        self.is_connecting = True
-        self.last_activity_ns = self.poll.read_clock()
-        self.poll.add(self, EPOLLIN | EPOLLOUT)
-
-    def send_handshake(self, bytes command):
-        """A request of our own; its reply goes to owner.on_handshake(conn, reply)."""
-        cdef Slot* slot = slots_push(&self.slots)
-        if slot == NULL or buf_append(&self.outbuf, command, len(command)) < 0:
-            raise MemoryError
-        slot.kind = SLOT_HANDSHAKE
-        slot.queued_ns = self.poll.now_ns
-        self.path.in_flight += 1
-        self.path.start_ticking()
-        self.poll.mark_dirty(self)
-
-    def go_up(self):
-        """The handshake is done: requests may be sent."""
-        self.is_up = True
-        self.path.datastore_up(self)
-
-    def close(self):
-        self.close_now(0)
-
-    cdef int writable(self) except -1:
-        cdef uint64_t before = self.bytes_out
-        if self.is_connecting:
-            error = socket_error(self.fd)
-            if error:
-                self.close_now(error)
-                return 0
-            self.is_connecting = False
-            self.update_mask()
-            self.owner.on_connected(self)
-        self.flush()
-        if self.bytes_out > before:
-            self.last_activity_ns = self.poll.now_ns      # a backlog that moves is not silence
-        return 0
-
-    cdef int feed(self) except -1:
-        cdef const char* p
-        cdef int framed
-        cdef Slot* slot
-        cdef Slot taken
-        self.last_activity_ns = self.poll.now_ns
-        self.is_silent = False
-        while buf_len(&self.inbuf):
-            p = buf_ptr(&self.inbuf)
-            framed = next_reply(p, buf_len(&self.inbuf), &self.scan)
-            if framed == FRAME_MORE:
-                break
-            if framed == FRAME_ERROR:
-                log.error("datastore %r sent what is no RESP reply; the connection is closed", self)
-                self.close_now(0)
-                return 0
-            if not self.scan.is_push:
-                if slots_len(&self.slots) == 0:
-                    log.error("datastore %r sent a reply nobody asked for; the connection is closed", self)
-                    self.close_now(0)
-                    return 0
-                slot = slots_at(&self.slots, self.slots.head)
-                taken = slot[0]
-                self.slots.head += 1
-                self.path.in_flight -= 1
-                if taken.is_write:
-                    self.path.wrote(&taken, self.group)
-                if taken.kind == SLOT_HANDSHAKE:
-                    self.handshake_reply(p, self.scan.pos)
-                else:
-                    self.path.count_reply(self, &taken, self.scan.pos)
-                    if taken.request != NULL:
-                        self.path.on_reply(taken.request, p, self.scan.pos)
-                if self.fd < 0:
-                    return 0
-            buf_consume(&self.inbuf, self.scan.pos)
-            reply_scan_reset(&self.scan)
-        if self.inbuf.cap > KEEP_BYTES:
-            buf_shrink_idle(&self.inbuf, 0)
-        return 0
-
-    cdef void after_flush(self):
-        """Everything queued has left: how long the oldest of it waited here."""
-        if self.sent < self.slots.head:
-            self.sent = self.slots.head
-        if self.sent < self.slots.tail:
-            self.path.slab.observe(self.path.h_queue_wait,
-                                   self.poll.now_ns - slots_at(&self.slots, self.sent).queued_ns)
-            self.sent = self.slots.tail
-
-    cdef uint64_t unsent(self) noexcept:
-        """Requests of which some byte has not left yet."""
-        return self.slots.tail - (self.sent if self.sent > self.slots.head else self.slots.head)
-
-    cdef int handshake_reply(self, const char* p, size_t n) except -1:
-        self.owner.on_handshake(self, p[:n])
-        return 0
-
-    cdef int expire(self, uint64_t timeout_ns) except -1:
-        """Answer the clients of requests past their deadline; the slots stay for the late replies."""
-        cdef Slot* slot
-        cdef Request* request
-        if self.slots.expired < self.slots.head:
-            self.slots.expired = self.slots.head
-        while self.slots.expired < self.slots.tail:
-            slot = slots_at(&self.slots, self.slots.expired)
-            if slot.queued_ns + timeout_ns > self.poll.now_ns:
-                break
-            self.slots.expired += 1
-            if slot.kind == SLOT_HANDSHAKE:
-                self.close_now(0)
-                return 0
-            request = slot.request
-            if request != NULL:
-                slot.request = NULL
-                self.path.slab.add(self.path.c_timeouts, 1)
-                self.path.slab.add(self.path.c_store_timeouts[self.group], 1)
-                self.path.fail(request, E_DATASTORE_TIMEOUT)
-                request_release(request)
-        return 0
-
-    cdef void watch_silence(self) noexcept:
-        cdef uint64_t since
-        if slots_len(&self.slots) == 0:
-            return
-        since = slots_at(&self.slots, self.slots.head).queued_ns
-        if self.last_activity_ns > since:
-            since = self.last_activity_ns
-        if self.poll.now_ns > since + self.path.silence_ns:
-            self.is_silent = True
-
-    cdef void on_closed(self, int error):
-        """Every request on it fails; whether they were executed nobody can say."""
-        cdef Slot slot
-        if self.is_up:
-            self.path.datastore_down(self)
-            self.is_up = False
-        while slots_len(&self.slots):
-            slot = slots_at(&self.slots, self.slots.head)[0]
-            self.slots.head += 1
-            self.path.in_flight -= 1
-            if slot.is_write:
-                self.path.wrote(&slot, self.group)
-            if slot.request != NULL:
-                try:
-                    self.path.fail(slot.request, E_DATASTORE_DOWN)
-                finally:
-                    request_release(slot.request)
-        self.owner.on_lost(self, error)

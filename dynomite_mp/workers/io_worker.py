@@ -27,8 +27,9 @@ from dynomite_mp.ipc.wiring import Endpoint
 from dynomite_mp.proto.resp import set_max_value_bytes
 from dynomite_mp.workers.base import Worker, WorkerContext
 from dynomite_mp.workers.conn import Listener
+from dynomite_mp.workers.data_path import GROUP_RESP2, GROUP_RESP3
 from dynomite_mp.workers.datastore_link import DatastoreLink
-from dynomite_mp.workers.io_path import GROUP_RESP2, GROUP_RESP3, IoPath
+from dynomite_mp.workers.io_path import IoPath
 from dynomite_mp.workers.sessions import Sessions
 from dynomite_mp.workers.shard_link import ShardLink
 
