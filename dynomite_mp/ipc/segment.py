@@ -147,9 +147,7 @@ class Fabric:
             self._doorbells[spec.consumer].watch(ring)
 
     @classmethod
-    def create(
-        cls, name: str, rings: Sequence[RingSpec], *, identity: MappingType[str, Any], boot_id: int
-    ) -> Self:
+    def create(cls, name: str, rings: Sequence[RingSpec], *, identity: MappingType[str, Any], boot_id: int) -> Self:
         """Make both segments and the eventfds. `name` is slab_name(data_dir); whoever calls holds data_dir's lock.
 
         `identity` is what `status` prints of the node: dc rack tokens listen dyn_listen stats_listen data_dir version.

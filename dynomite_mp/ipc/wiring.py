@@ -151,9 +151,7 @@ def slab_processes(io_workers: int) -> tuple[Endpoint, ...]:
     return (*endpoints(io_workers), Endpoint(Role.DATASTORE, 0))
 
 
-def expand(
-    io_workers: int, sizes: Mapping[str, int], rows: Iterable[RingRow] = WIRING
-) -> tuple[RingSpec, ...]:
+def expand(io_workers: int, sizes: Mapping[str, int], rows: Iterable[RingRow] = WIRING) -> tuple[RingSpec, ...]:
     """One RingSpec per pair of processes; `sizes` holds the config keys that the rows name, in bytes.
 
     A capacity is rounded up to a power of two.
