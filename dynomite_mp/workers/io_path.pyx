@@ -62,7 +62,9 @@ from dynomite_mp.workers.request cimport (
     REQUEST_ANSWERED, REQUEST_DONE, REQUEST_WAITING, SLOT_REQUEST, Request, Slot, queue_head, queue_len, queue_push,
     request_new, request_release, slots_len, slots_push,
 )
-from dynomite_mp.workers.shard_link cimport SHARD_NOTHING, SHARD_TOOK_REPLY, SHARD_TOOK_REQUEST, ShardLink
+from dynomite_mp.workers.shard_link cimport (
+    OFFER_FAILED, OFFER_FULL, SHARD_NOTHING, SHARD_TOOK_REPLY, SHARD_TOOK_REQUEST, ShardLink,
+)
 
 from dynomite_mp.cluster.token import hash_kind
 from dynomite_mp.errors import WIRE_ERRORS
@@ -77,6 +79,7 @@ cdef uint16_t E_DATASTORE_DOWN = WIRE_ERRORS["datastore_refused"].code
 cdef uint16_t E_DATASTORE_TIMEOUT = WIRE_ERRORS["datastore_timeout"].code
 cdef uint16_t E_CROSS_SHARD = WIRE_ERRORS["keys_span_nodes"].code
 cdef uint16_t E_SHARD_TIMEOUT = WIRE_ERRORS["shard_timeout"].code
+cdef uint16_t E_SPILL_FAILED = WIRE_ERRORS["spill_failed"].code
 cdef uint16_t E_NO_MEMORY = WIRE_ERRORS["out_of_memory"].code
 
 
@@ -291,8 +294,11 @@ cdef class IoPath(DataPath):
         """One record on the ring to the io worker that owns the shard."""
         cdef ShardLink link = <ShardLink>self.shards[shard]
         cdef int taken = link.send_request(request, group, self.now_ns, self.timeout_ns, p, n)
-        if taken != TAKEN:
+        if taken == OFFER_FULL:
             return HOLD
+        if taken == OFFER_FAILED:
+            self.fail(request, E_SPILL_FAILED)
+            return REFUSED
         request.refs += 1
         self.in_flight += 1
         if not self.ticking:

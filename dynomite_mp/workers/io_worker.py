@@ -23,8 +23,9 @@ from dynomite_mp.errors import WIRE_ERRORS
 from dynomite_mp.ipc import proxies
 from dynomite_mp.ipc.counters import SlabWriter, cell_index
 from dynomite_mp.ipc.ring import SpscRing
+from dynomite_mp.ipc.spill import SpillDirectory
 from dynomite_mp.ipc.wiring import Endpoint
-from dynomite_mp.proto.resp import set_max_value_bytes
+from dynomite_mp.proto.resp import set_max_bulk_bytes
 from dynomite_mp.workers.base import Worker, WorkerContext
 from dynomite_mp.workers.conn import Listener
 from dynomite_mp.workers.data_path import GROUP_RESP2, GROUP_RESP3
@@ -65,6 +66,7 @@ class IoWorker(Worker):
             shard_count=config.io_workers,
             datastore_connections=config.datastore_connections,
         )
+        self._spill = SpillDirectory(spill_path(context.runtime_dir), config.spill_limit_bytes)
         self._configure(config)
         self._client_limit = _share(config.client_connections, context.index, config.io_workers)
         self._listeners: list[Listener] = []
@@ -76,7 +78,7 @@ class IoWorker(Worker):
                 self._path.set_shard(sender.index, self._shard_link(sender, ring))
 
     def _configure(self, config: Config) -> None:
-        set_max_value_bytes(config.max_value_bytes)
+        set_max_bulk_bytes(config.max_value_bytes)
         self._path.configure(
             hash_name=config.hash,
             hash_tag=config.hash_tag,
@@ -89,14 +91,18 @@ class IoWorker(Worker):
 
     def _shard_link(self, sender: Endpoint, inbound: SpscRing) -> ShardLink:
         port = self.context.port
+        outbound, spec = port.outbound[sender], port.specs[sender]
+        self._spill.sweep(spec.index, outbound.producer_pos)
         return ShardLink(
             sender.index,
-            port.outbound[sender],
+            outbound,
             inbound,
-            port.doorbell_of(sender),
-            port.spill,
-            lambda kind, payload: proxies.dispatch(self, kind, payload, sender),
-            self.context.boot,
+            doorbell=port.doorbell_of(sender),
+            spill=self._spill,
+            ring_index=spec.index,
+            other_record=proxies.Receiver(self, sender, port, self._spill),
+            boot=self.context.boot,
+            slab=port.slab,
         )
 
     # ---- life

@@ -17,6 +17,7 @@ from dynomite_mp.enums import Consistency
 from dynomite_mp.errors import WIRE_ERRORS
 from dynomite_mp.proto import commands
 from dynomite_mp.proto.replies import Error, Reply, Status, encode_reply
+from dynomite_mp.proto.resp import frame_keys
 
 OK: Final = Status("OK")
 DATABASES: Final = 16
@@ -254,10 +255,10 @@ class Sessions:
         return len(_top_rows())
 
     def command_info(self, _session: Session, args: list[bytes]) -> Reply:
-        by_name = {row.name.encode(): row for row in commands.COMMANDS}
         if len(args) == 2:
             return [_command_row(row) for row in _top_rows()]
-        return [_command_row(by_name[name.lower()]) if name.lower() in by_name else None for name in args[2:]]
+        rows = [commands.COMMAND_BY_NAME.get(name.lower().decode(errors="replace")) for name in args[2:]]
+        return [_command_row(row) if row is not None else None for row in rows]
 
     def command_docs(self, _session: Session, args: list[bytes]) -> Reply:
         by_name = {row.name: row for row in _top_rows()}
@@ -272,16 +273,17 @@ class Sessions:
         return [row.name for row in _top_rows()]
 
     def command_getkeys(self, _session: Session, args: list[bytes]) -> Reply:
-        keys = commands.keys_of(args[2:])
+        keys = _keys_of(args[2:])
         if keys is None:
             return Error("ERR Invalid command specified")
-        return list(keys) if keys else Error("ERR The command has no key arguments")
+        return keys or Error("ERR The command has no key arguments")
 
     def command_getkeysandflags(self, _session: Session, args: list[bytes]) -> Reply:
-        keys = commands.keys_of(args[2:])
+        keys = _keys_of(args[2:])
         if keys is None:
             return Error("ERR Invalid command specified")
-        access = "RO" if commands.is_read(args[2:]) else "RW"
+        row = commands.COMMAND_BY_NAME[args[2].lower().decode()]
+        access = "RO" if row.access == "read" else "RW"
         return [[key, [Status(access)]] for key in keys] or Error("ERR The command has no key arguments")
 
     def command_help(self, _session: Session, _args: list[bytes]) -> Reply:
@@ -314,9 +316,21 @@ def _names(container: str) -> list[str]:
     return [row.name.split("|")[1].upper() for row in commands.COMMANDS if row.name.startswith(container + "|")]
 
 
+def _keys_of(words: list[bytes]) -> list[bytes] | None:
+    """The keys of a command given by its arguments; None when there is no such command or the keys are malformed."""
+    if not words or words[0].lower().decode(errors="replace") not in commands.COMMAND_BY_NAME:
+        return None
+    frame = b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
+    try:
+        return list(frame_keys(frame))
+    except ValueError:
+        return None
+
+
 def _command_row(row: commands.Command) -> Reply:
     """name, arity, flags, first key, last key, step, categories, tips, key specifications, subcommands."""
-    first, last, step = commands.key_positions(row)
+    spec = commands.key_spec(row)
+    first, last, step = (spec.first, spec.last, spec.step) if spec.kind == "range" else (0, 0, 0)
     flags: list[Reply] = [Status({"read": "readonly", "write": "write"}[row.access])] if row.access != "none" else []
     return [row.name, row.arity, flags, first, last, step, [], [], [], []]
 

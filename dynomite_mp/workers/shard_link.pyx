@@ -22,23 +22,30 @@ from dynomite_mp.ipc.message_codec cimport (
     HEAD_BYTES_MAX, MESSAGE_SHARD_REPLY, MESSAGE_SHARD_REQUEST, ShardReply, ShardRequest, decode_shard_reply,
     decode_shard_request, encode_shard_reply_head, encode_shard_request_head,
 )
+from dynomite_mp.ipc.counters cimport SlabWriter
 from dynomite_mp.ipc.ring cimport SPILL_BIT, SpscRing
 from dynomite_mp.proto.buffer cimport buf_append, buf_consume, buf_free, buf_init, buf_len, buf_ptr
 from dynomite_mp.workers.request cimport (
     REQUEST_WAITING, Request, Slot, request_new, slots_at, slots_free, slots_init, slots_len, slots_push,
 )
 
+from dynomite_mp.errors import WIRE_ERRORS
+
 cdef enum:
     POSITION_BITS = 48
-    FULL = 0
-    TOO_LARGE = -1
+    SPILL_RECORD_BYTES = 64         # more than the record that names a spill file takes
+
+cdef bytes SPILL_FAILED = WIRE_ERRORS["spill_failed"].line
 
 
 cdef class ShardLink:
     """`spill` stores values above the ring's record limit (ipc.spill); `boot` is this process's boot count."""
 
-    def __init__(self, int peer_index, SpscRing outbound, SpscRing inbound, doorbell, spill, other_record, int boot):
+    def __init__(self, int peer_index, SpscRing outbound, SpscRing inbound, *, doorbell, spill, ring_index,
+                 other_record, int boot, SlabWriter slab):
         self.peer_index = peer_index
+        self.ring_index = ring_index
+        self.slab = slab
         self.outbound = outbound
         self.inbound = inbound
         self.doorbell = doorbell
@@ -57,29 +64,36 @@ cdef class ShardLink:
 
     cdef int send_request(self, Request* request, int group, uint64_t now_ns, uint64_t timeout_ns,
                           const char* p, size_t n) except -1:
-        """0 sent, 1 the ring is full now."""
+        """OFFERED; OFFER_FULL: not now; OFFER_FAILED: too large for a record, and no room to spill it."""
         cdef char head[HEAD_BYTES_MAX]
         cdef size_t head_len
         cdef Slot* slot
+        cdef int offered
         if buf_len(&self.overflow):
-            return 1
+            return OFFER_FULL
         slot = slots_push(&self.waiting)
         if slot == NULL:
             raise MemoryError
         head_len = encode_shard_request_head(head, self.id_high | (self.waiting.tail - 1), <uint32_t>group,
                                              (now_ns + timeout_ns) // 1000000, <uint32_t>n)
-        if self.offer(MESSAGE_SHARD_REQUEST, head, head_len, p, n) == FULL:
+        offered = self.offer(MESSAGE_SHARD_REQUEST, head, head_len, p, n)
+        if offered != OFFERED:
             self.waiting.tail -= 1
-            return 1
+            return offered
         slot.request = request
         slot.queued_ns = now_ns
-        return 0
+        return OFFERED
 
     cdef int send_reply(self, uint64_t req_id, const char* p, size_t n) except -1:
         cdef char head[HEAD_BYTES_MAX]
         cdef size_t head_len = encode_shard_reply_head(head, req_id, 0, <uint32_t>n)
         cdef uint32_t frame[2]
-        if buf_len(&self.overflow) or self.offer(MESSAGE_SHARD_REPLY, head, head_len, p, n) == FULL:
+        cdef int offered = OFFER_FULL
+        if buf_len(&self.overflow) == 0:
+            offered = self.offer(MESSAGE_SHARD_REPLY, head, head_len, p, n)
+        if offered == OFFER_FAILED:
+            return self.send_reply(req_id, SPILL_FAILED, len(SPILL_FAILED))
+        if offered == OFFER_FULL:
             frame[0] = <uint32_t>head_len
             frame[1] = <uint32_t>n
             if (buf_append(&self.overflow, <char*>frame, sizeof(frame)) < 0
@@ -95,18 +109,35 @@ cdef class ShardLink:
             p = buf_ptr(&self.overflow)
             memcpy(frame, p, sizeof(frame))
             p += sizeof(frame)
-            if self.offer(MESSAGE_SHARD_REPLY, p, frame[0], p + frame[0], frame[1]) == FULL:
+            if self.offer(MESSAGE_SHARD_REPLY, p, frame[0], p + frame[0], frame[1]) != OFFERED:
                 break
             buf_consume(&self.overflow, sizeof(frame) + frame[0] + frame[1])
         return 0
 
     cdef int offer(self, uint32_t type, const char* head, size_t head_len, const char* p, size_t n) except -1:
         cdef int offered = self.outbound.c_offer2(type, head, head_len, p, n)
-        if offered == TOO_LARGE:
-            offered = self.spill.offer(self.outbound, type, head[:head_len] + p[:n])
-        if offered:
-            self.must_ring = True
-        return offered
+        if offered < 0:
+            return self.offer_spilled(type, head[:head_len] + p[:n])
+        if offered == 0:
+            return OFFER_FULL
+        self.must_ring = True
+        return OFFERED
+
+    cdef int offer_spilled(self, uint32_t type, bytes payload) except -1:
+        """A value above the ring's record limit goes by file (ipc.spill)."""
+        if not self.outbound.has_room(SPILL_RECORD_BYTES):
+            return OFFER_FULL
+        record = self.spill.write(self.ring_index, self.outbound.producer_pos, payload)
+        if record is None:
+            self.slab.count("spill_refused")
+            return OFFER_FAILED
+        if not self.outbound.offer(type | SPILL_BIT, record):
+            self.spill.remove(record)
+            return OFFER_FULL
+        self.slab.count("spill_files")
+        self.slab.count("spill_file_bytes", len(payload))
+        self.must_ring = True
+        return OFFERED
 
     cdef int next_record(self, const char** p, size_t* n, Request** request) except -1:
         """Looks at the next record; the pointers stay valid until done_record()."""
@@ -121,8 +152,11 @@ cdef class ShardLink:
         if found < 0:
             raise ValueError(f"ring from io worker {self.peer_index} is corrupt")
         if type & SPILL_BIT:
-            self.spilled = self.spill.load(data[:size])
-            type &= ~SPILL_BIT
+            self.spill_record = data[:size]
+            self.spilled = self.spill.read(self.spill_record)
+            if self.spilled is None:
+                return SHARD_SKIP           # handled before this process's predecessor died
+            type &= ~<uint32_t>SPILL_BIT
             data = self.spilled
             size = len(self.spilled)
         if type == MESSAGE_SHARD_REQUEST and decode_shard_request(data, size, &asked):
@@ -146,8 +180,10 @@ cdef class ShardLink:
         return SHARD_SKIP
 
     cdef void done_record(self):
+        if self.spill_record is not None:
+            self.spill.remove(self.spill_record)
+            self.spill_record = self.spilled = None
         self.inbound.c_advance()
-        self.spilled = None
 
     cdef Request* take(self, uint64_t req_id) noexcept:
         """The request a reply is for; NULL for one of a predecessor or one that has expired."""
