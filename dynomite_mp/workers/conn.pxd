@@ -58,7 +58,7 @@ cdef class Conn:
     cdef bint is_paused             # EPOLLIN taken out: a source of requests over its budget
     cdef bint is_eof                # the other side has sent its last byte
     cdef bint send_blocked          # a partial send: EPOLLOUT armed
-    cdef bint send_progressed       # bytes left since somebody cleared this
+    cdef bint reads_much            # the last read filled the room it had: give the next one more
     cdef uint64_t bytes_in
     cdef uint64_t bytes_out
 

@@ -297,7 +297,7 @@ cdef class Conn:
         return 0
 
     cdef int readable(self) except -1:
-        cdef size_t want = FIRST_READ_BYTES if self.inbuf.cap < FIRST_READ_BYTES else READ_CHUNK_BYTES
+        cdef size_t want = READ_CHUNK_BYTES if self.reads_much else FIRST_READ_BYTES
         cdef size_t room
         cdef ssize_t got
         cdef int error = 0
@@ -312,6 +312,7 @@ cdef class Conn:
             if got < 0:
                 error = c_errno
         if got > 0:
+            self.reads_much = <size_t>got == room or (self.reads_much and got > FIRST_READ_BYTES)
             self.inbuf.tail += <size_t>got
             self.bytes_in += <uint64_t>got
             return self.feed()
@@ -348,7 +349,6 @@ cdef class Conn:
                 return
             sent = 0
         elif sent > 0:
-            self.send_progressed = True
             self.bytes_out += <uint64_t>sent
             buf_consume(&self.outbuf, <size_t>sent)
         if <size_t>sent < n:

@@ -39,6 +39,7 @@ class DatastoreLink:
         group: int,
         index: int,
         on_change: Callable[["DatastoreLink"], None],
+        backoff_max_ms: int = BACKOFF_MAX_MS,
     ) -> None:
         self._path = path
         self._loop = loop
@@ -46,6 +47,7 @@ class DatastoreLink:
         self._on_change = on_change
         self._conn: DatastoreConn | None = None
         self._backoff_ms = BACKOFF_FIRST_MS
+        self._backoff_max_ms = min(backoff_max_ms, BACKOFF_MAX_MS)
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
         self._awaited: list[str] = []
@@ -118,7 +120,7 @@ class DatastoreLink:
         if self._is_closed or self.is_unsupported:
             return
         self._timer = self._loop.call_later(self._backoff_ms / 1000, self.start)
-        self._backoff_ms = min(2 * self._backoff_ms, BACKOFF_MAX_MS)
+        self._backoff_ms = min(2 * self._backoff_ms, self._backoff_max_ms)
 
     # ---- called by DatastoreConn
 
@@ -148,7 +150,12 @@ class DatastoreLink:
                 log.warning("datastore at %s does not speak RESP3 (%s); clients get RESP2", self._address.address, line)
                 self._on_change(self)
             else:
-                log.error("datastore at %s refused %s: %s; see datastore_user and datastore_password", self._address.address, what, line)
+                log.error(
+                    "datastore at %s refused %s: %s; see datastore_user and datastore_password",
+                    self._address.address,
+                    what,
+                    line,
+                )
             conn.close()
         elif what == "HELLO":
             self.hello = reply
@@ -175,8 +182,7 @@ class DatastoreLink:
         was_up, self.is_up = self.is_up, False
         self.lost_by_error = bool(error)
         self._conn = None
-        if was_up:
-            self._on_change(self)
+        self._on_change(self)
         why = f"connection lost: {_error_text(error)}" if was_up else _error_text(error)
         self._retry(why)
 

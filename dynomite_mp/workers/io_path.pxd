@@ -13,6 +13,7 @@ from dynomite_mp.workers.shard_link cimport ShardLink
 cdef class IoPath(DataPath):
     cdef list datastores            # DatastoreConn that are up, group after group; None where one is missing
     cdef uint32_t datastore_count   # connections in a group
+    cdef object connect_on_demand   # preconnect: false, and no request has come yet
     cdef list shards                # ShardLink by io worker index, None for this one
     cdef uint32_t shard_index
     cdef uint32_t shard_count

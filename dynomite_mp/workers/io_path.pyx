@@ -33,7 +33,7 @@ Invariants:
 
 import logging
 
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
@@ -129,6 +129,10 @@ cdef class IoPath(DataPath):
         self.datastore_bytes = datastore_bytes
         self.process_bytes = process_bytes
 
+    def set_on_demand(self, connect):
+        """`preconnect: false`: what to call when a request finds no connection; None once it has been tried."""
+        self.connect_on_demand = connect
+
     def set_shard(self, index, ShardLink link):
         """The rings to and from another io worker."""
         self.shards[index] = link
@@ -213,6 +217,7 @@ cdef class IoPath(DataPath):
         """Token of the first key and the io worker of its shard; 0, or the code of the error to answer."""
         cdef Span key
         cdef KeyWalk walk
+        cdef int64_t index
         cdef int found = request_key(p, scan, row, &key)
         cdef uint32_t other
         if found < 0:
@@ -225,8 +230,8 @@ cdef class IoPath(DataPath):
             return 0
         if walk_keys(&walk, p, scan, row) < 0:
             return scan.error_code
-        walk_key(&walk, &key, NULL)
-        while walk_key(&walk, &key, NULL):
+        walk_key(&walk, &key, &index)
+        while walk_key(&walk, &key, &index):
             wide[0] = True
             other = self.token(p + key.off, key.len)
             if self.shard_of(other) != shard[0]:
@@ -253,6 +258,9 @@ cdef class IoPath(DataPath):
         cdef Slot* slot
         conn = <DatastoreConn>self.datastores[group * self.datastore_count + token % self.datastore_count]
         if conn is None:
+            if self.connect_on_demand is not None:
+                self.connect_on_demand()
+                return HOLD
             self.slab.add(self.cells.unreachable, 1)
             self.fail(request, E_DATASTORE_DOWN)
             return REFUSED

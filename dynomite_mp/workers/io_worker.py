@@ -15,10 +15,12 @@ import math
 import os
 import socket
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from dynomite_mp.config import Config
-from dynomite_mp.enums import Role
+from dynomite_mp.enums import Consistency, Role
 from dynomite_mp.errors import WIRE_ERRORS
 from dynomite_mp.ipc import proxies
 from dynomite_mp.ipc.counters import SlabWriter, cell_index
@@ -40,6 +42,17 @@ TICK_S = 0.010
 PRESSURE_S = 0.1
 ACCEPT_PAUSE_S = 0.1
 FIRST_DATASTORE_S = 2.0  # clients are accepted once the datastore answers, or after this long
+LIVE_SETTINGS: dict[str, Callable[[Any], Any]] = {
+    "timeout": int,
+    "client_connections": int,
+    "client_soft_budget_bytes": int,
+    "client_hard_limit_bytes": int,
+    "datastore_budget_bytes": int,
+    "process_budget_bytes": int,
+    "max_value_bytes": int,
+    "read_consistency": Consistency,
+    "write_consistency": Consistency,
+}
 GROUP_NAMES = {GROUP_RESP2: "resp2", GROUP_RESP3: "resp3"}
 
 
@@ -50,13 +63,8 @@ class IoWorker(Worker):
         super().__init__(context)
         config = context.config
         self._loop = asyncio.get_running_loop()
-        self._sessions = Sessions(
-            listen=str(config.listen),
-            worker_index=context.index,
-            worker_count=config.io_workers,
-            read_consistency=config.read_consistency,
-            write_consistency=config.write_consistency,
-        )
+        self._timeout_factor = 1
+        self._sessions = Sessions(listen=str(config.listen), worker_index=context.index, worker_count=config.io_workers)
         self._path = IoPath(
             self._schedule_turn,
             self._schedule_tick,
@@ -68,7 +76,6 @@ class IoWorker(Worker):
         )
         self._spill = SpillDirectory(spill_path(context.runtime_dir), config.spill_limit_bytes)
         self._configure(config)
-        self._client_limit = _share(config.client_connections, context.index, config.io_workers)
         self._listeners: list[Listener] = []
         self._links: list[DatastoreLink] = []
         self._first_up = asyncio.Event()
@@ -78,11 +85,14 @@ class IoWorker(Worker):
                 self._path.set_shard(sender.index, self._shard_link(sender, ring))
 
     def _configure(self, config: Config) -> None:
+        self._sessions.read_consistency = config.read_consistency
+        self._sessions.write_consistency = config.write_consistency
+        self._client_limit = _share(config.client_connections, self.context.index, config.io_workers)
         set_max_bulk_bytes(config.max_value_bytes)
         self._path.configure(
             hash_name=config.hash,
             hash_tag=config.hash_tag,
-            timeout_ms=config.timeout,
+            timeout_ms=config.timeout * self._timeout_factor,
             client_soft_bytes=config.client_soft_budget_bytes,
             client_hard_bytes=config.client_hard_limit_bytes,
             datastore_bytes=config.datastore_budget_bytes,
@@ -109,19 +119,18 @@ class IoWorker(Worker):
 
     async def start(self) -> None:
         self._loop.add_reader(self._path.fd, self._path.turn)
-        self._connect_datastore()
-        try:
-            await asyncio.wait_for(self._first_up.wait(), FIRST_DATASTORE_S)
-        except TimeoutError:
-            log.warning("the datastore does not answer yet; clients get an error until it does")
-        for sock in self.context.sockets:
-            if sock.getsockname() is not None and self._is_client_socket(sock):
-                self._listeners.append(Listener(self._path, sock, self._on_accept, self._on_exhausted))
+        if self.config.preconnect:
+            self._connect_datastore()
+            try:
+                await asyncio.wait_for(self._first_up.wait(), FIRST_DATASTORE_S)
+            except TimeoutError:
+                log.warning("the datastore does not answer yet; clients get an error until it does")
+        else:
+            self._path.set_on_demand(self._connect_datastore)
+        # The sockets are that of `listen` and that of `dyn_listen`, in this order.
+        client_socket = self.context.sockets[0]
+        self._listeners.append(Listener(self._path, client_socket, self._on_accept, self._on_exhausted))
         self._loop.call_later(PRESSURE_S, self._on_pressure_timer)
-
-    def _is_client_socket(self, sock: socket.socket) -> bool:
-        """The sockets are those of `listen` first, then that of `dyn_listen`."""
-        return sock is self.context.sockets[0]
 
     async def drain(self, deadline_s: float) -> None:
         """Stop accepting, answer what was read, close."""
@@ -138,6 +147,19 @@ class IoWorker(Worker):
     def tick(self) -> None:
         self._gauges.refresh(self._links)
         self._path.shrink_idle()
+
+    # ---- settings that change while the worker runs
+
+    def on_control_set(self, setting: tuple[str, Any]) -> None:
+        super().on_control_set(setting)
+        key, value = setting
+        if key == "timeout_factor":
+            self._timeout_factor = int(value)
+        elif key in LIVE_SETTINGS:
+            self.config = replace(self.config, **{key: LIVE_SETTINGS[key](value)})
+        else:
+            return
+        self._configure(self.config)
 
     # ---- turns and timers of the data path
 
@@ -185,17 +207,28 @@ class IoWorker(Worker):
     # ---- datastore
 
     def _connect_datastore(self) -> None:
+        if self._links:
+            return
         address = self.context.datastore
         if address is None:
             log.error("no datastore is known; every key command is refused")
             return
         for group in (GROUP_RESP2, GROUP_RESP3):
             for index in range(self.config.datastore_connections):
-                link = DatastoreLink(self._path, self._loop, address, group, index, self._on_link_change)
+                link = DatastoreLink(
+                    self._path,
+                    self._loop,
+                    address,
+                    group,
+                    index,
+                    self._on_link_change,
+                    self.config.server_retry_timeout,
+                )
                 self._links.append(link)
                 link.start()
 
     def _on_link_change(self, link: DatastoreLink) -> None:
+        self._path.set_on_demand(None)
         self._gauges.link_changed(link)
         self._gauges.refresh(self._links)
         resp3 = [other for other in self._links if other.group == GROUP_RESP3]

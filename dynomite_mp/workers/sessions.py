@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from dynomite_mp.enums import Consistency
-from dynomite_mp.errors import WIRE_ERRORS
+from dynomite_mp.errors import WIRE_ERRORS, ProtocolError
 from dynomite_mp.proto import commands
 from dynomite_mp.proto.replies import Error, Reply, Status, encode_reply
 from dynomite_mp.proto.resp import frame_keys
@@ -264,7 +264,9 @@ class Sessions:
         by_name = {row.name: row for row in _top_rows()}
         wanted = [name.lower().decode(errors="replace") for name in args[2:]] or list(by_name)
         return {
-            name: {"summary": f"routing: {by_name[name].routing}", "group": "generic"} for name in wanted if name in by_name
+            name: {"summary": f"routing: {by_name[name].routing}", "group": "generic"}
+            for name in wanted
+            if name in by_name
         }
 
     def command_list(self, _session: Session, args: list[bytes]) -> Reply:
@@ -322,9 +324,10 @@ def _keys_of(words: list[bytes]) -> list[bytes] | None:
         return None
     frame = b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)
     try:
-        return list(frame_keys(frame))
-    except ValueError:
+        found = frame_keys(frame)
+    except ProtocolError:
         return None
+    return None if found.error else list(found.keys)
 
 
 def _command_row(row: commands.Command) -> Reply:
