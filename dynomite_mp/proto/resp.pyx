@@ -159,6 +159,27 @@ cdef inline int read_number(
     return NUMBER_MORE
 
 
+cdef inline int64_t short_number(const char* p, size_t n, size_t* at) noexcept nogil:
+    # A number of one or two digits whose CRLF has come, which most lengths are; -1 and no step for anything else.
+    cdef size_t pos = at[0]
+    cdef uint8_t a, b
+    if n - pos < 4:
+        return -1
+    a = <uint8_t>(p[pos]) - 48
+    if a > 9:
+        return -1
+    if p[pos + 1] == CR:
+        if p[pos + 2] != LF:
+            return -1
+        at[0] = pos + 3
+        return a
+    b = <uint8_t>(p[pos + 1]) - 48
+    if b > 9 or a == 0 or p[pos + 2] != CR or p[pos + 3] != LF:
+        return -1
+    at[0] = pos + 4
+    return a * 10 + b
+
+
 # ---------------------------------------------------------------------------------------------------- requests
 
 
@@ -180,8 +201,14 @@ cdef int next_request(const char* p, size_t n, RequestScan* s) noexcept nogil:
             s.phase = AT_INLINE
             s.is_inline = 1
         else:
-            s.phase = AT_COUNT
             pos = 1
+            s.argc = short_number(p, n, &pos)
+            if s.argc > 0:
+                s.phase = AT_BULK
+            else:
+                s.argc = 0
+                s.phase = AT_COUNT
+                pos = 1
     if s.phase == AT_INLINE:
         return next_inline(p, n, s)
     if s.phase == AT_COUNT:
@@ -207,9 +234,16 @@ cdef int next_request(const char* p, size_t n, RequestScan* s) noexcept nogil:
             if p[pos] != c'$':
                 return refuse(s, E_EXPECTED_BULK)
             pos += 1
-            number = 0
-            digits = 0
-            s.phase = AT_SIZE
+            left = short_number(p, n, &pos)
+            if left >= 0 and left <= MAX_BULK:
+                s.bulk_left = left + 2
+                s.phase = AT_BYTES
+            else:
+                if left >= 0:
+                    return refuse(s, E_BULK)
+                number = 0
+                digits = 0
+                s.phase = AT_SIZE
         if s.phase == AT_SIZE:
             got = read_number(p, n, &pos, &number, &digits, &s.negative)
             if got == NUMBER_MORE:
@@ -478,12 +512,15 @@ cdef int next_reply(const char* p, size_t n, ReplyScan* s) noexcept nogil:
             phase = IN_TYPE
             continue
         if phase == IN_NUMBER:
-            got = read_number(p, n, &pos, &s.number, &s.digits, &s.negative)
-            if got == NUMBER_MORE:
-                break
-            if got == NUMBER_BAD:
-                return malformed(s)
-            phase = close_number(s, <int64_t>s.number)
+            left = short_number(p, n, &pos) if s.digits == 0 else -1
+            if left < 0:
+                got = read_number(p, n, &pos, &s.number, &s.digits, &s.negative)
+                if got == NUMBER_MORE:
+                    break
+                if got == NUMBER_BAD:
+                    return malformed(s)
+                left = <int64_t>s.number
+            phase = close_number(s, left)
             if phase < 0:
                 return malformed(s)
             if phase == IN_TYPE:
