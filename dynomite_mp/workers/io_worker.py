@@ -74,7 +74,7 @@ class IoWorker(Worker):
             shard_count=config.io_workers,
             datastore_connections=config.datastore_connections,
         )
-        self._spill = SpillDirectory(spill_path(context.runtime_dir), config.spill_limit_bytes)
+        self._spill = SpillDirectory(context.runtime_dir / "spill", config.spill_limit_bytes)
         self._configure(config)
         self._listeners: list[Listener] = []
         self._links: list[DatastoreLink] = []

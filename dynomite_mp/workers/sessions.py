@@ -240,7 +240,8 @@ class Sessions:
 
     def client_caching(self, _session: Session, _args: list[bytes]) -> Reply:
         return Error(
-            "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled"
+            "ERR CLIENT CACHING can be called only when the client is in tracking mode "
+            "with OPTIN or OPTOUT mode enabled"
         )
 
     def client_help(self, _session: Session, _args: list[bytes]) -> Reply:
