@@ -23,7 +23,7 @@ from dynomite_mp.config import Config
 from dynomite_mp.enums import Consistency, Role
 from dynomite_mp.errors import WIRE_ERRORS
 from dynomite_mp.ipc import proxies
-from dynomite_mp.ipc.counters import SlabWriter, cell_index
+from dynomite_mp.ipc.counters import SlabWriter
 from dynomite_mp.ipc.ring import SpscRing
 from dynomite_mp.ipc.spill import SpillDirectory
 from dynomite_mp.ipc.wiring import Endpoint
@@ -247,7 +247,7 @@ class _Gauges:
         self._slab = slab
 
     def count(self, name: str) -> None:
-        self._slab.add(cell_index(name), 1)
+        self._slab.count(name)
 
     def link_changed(self, link: DatastoreLink) -> None:
         group = GROUP_NAMES[link.group]
@@ -257,15 +257,15 @@ class _Gauges:
                 self.count(f"server_reconnects:{group}")
         elif not link.is_unsupported:
             self.count(f"server_err:{group}" if link.lost_by_error else f"server_eof:{group}")
-            self._slab.put(cell_index("server_ejected_at"), int(time.time() * 1000))
+            self._slab.set_gauge("server_ejected_at", int(time.time() * 1000))
 
     def refresh(self, links: list[DatastoreLink]) -> None:
         for name, value in self._path.figures().items():
-            self._slab.put(cell_index(name), value)
+            self._slab.set_gauge(name, value)
         for group, name in GROUP_NAMES.items():
             up = sum(link.is_up for link in links if link.group == group)
-            self._slab.put(cell_index(f"server_connections:{name}"), up)
-        self._slab.put(cell_index("server_up"), int(any(link.is_up for link in links)))
+            self._slab.set_gauge(f"server_connections:{name}", up)
+        self._slab.set_gauge("server_up", int(any(link.is_up for link in links)))
 
 
 def _share(limit: int, index: int, workers: int) -> float:
