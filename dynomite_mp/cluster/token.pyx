@@ -43,14 +43,14 @@ cdef uint8_t* MD5_SHIFT = [7, 12, 17, 22, 5, 9, 14, 20, 4, 11, 16, 23, 6, 10, 15
 
 
 def _build():
-    cdef uint32_t i, crc, bit
+    cdef uint32_t i, crc
     for i in range(256):
         crc = i << 8
-        for bit in range(8):
+        for _ in range(8):
             crc = ((crc << 1) ^ 0x1021 if crc & 0x8000 else crc << 1) & 0xFFFF
         CRC16_TABLE[i] = crc
         crc = i
-        for bit in range(8):
+        for _ in range(8):
             crc = (crc >> 1) ^ <uint32_t>0xEDB88320 if crc & 1 else crc >> 1
         CRC32_TABLE[i] = crc
     import math
