@@ -20,7 +20,20 @@ SIZES = {"io_ring_bytes": 4096, "replication_ring_bytes": 8192, "lane_overflow_b
 IDENTITY = {"dc": "dc1", "rack": "r1", "tokens": ["1", "2"], "listen": "127.0.0.1:8102"}
 
 # Every number of the C server's /info that is a count of this node: pool, then datastore.
-C_INFO = ["client_eof", "client_err", "client_connections", "client_read_requests", "client_write_requests", "client_dropped_requests", "client_non_quorum_w_responses", "client_non_quorum_r_responses", "server_ejects", "dnode_client_eof", "dnode_client_err", "dnode_client_connections", "dnode_client_in_queue", "dnode_client_in_queue_bytes", "dnode_client_out_queue", "dnode_client_out_queue_bytes", "peer_dropped_requests", "peer_timedout_requests", "remote_peer_dropped_requests", "remote_peer_timedout_requests", "remote_peer_failover_requests", "peer_eof", "peer_err", "peer_timedout", "remote_peer_timedout", "peer_connections", "peer_forward_error", "peer_requests", "peer_request_bytes", "peer_responses", "peer_response_bytes", "peer_ejected_at", "peer_ejects", "peer_in_queue", "remote_peer_in_queue", "peer_in_queue_bytes", "remote_peer_in_queue_bytes", "peer_out_queue", "remote_peer_out_queue", "peer_out_queue_bytes", "remote_peer_out_queue_bytes", "peer_mismatch_requests", "forward_error", "fragments", "server_eof", "server_err", "server_timedout", "server_ejected_at", "server_dropped_requests", "server_timedout_requests", "read_requests", "read_request_bytes", "write_requests", "write_request_bytes", "read_responses", "read_response_bytes", "write_responses", "write_response_bytes", "in_queue", "in_queue_bytes", "out_queue", "out_queue_bytes"]
+C_INFO_TEXT = """
+client_eof client_err client_connections client_read_requests client_write_requests client_dropped_requests
+client_non_quorum_w_responses client_non_quorum_r_responses server_ejects dnode_client_eof dnode_client_err
+dnode_client_connections dnode_client_in_queue dnode_client_in_queue_bytes dnode_client_out_queue
+dnode_client_out_queue_bytes peer_dropped_requests peer_timedout_requests remote_peer_dropped_requests
+remote_peer_timedout_requests remote_peer_failover_requests peer_eof peer_err peer_timedout remote_peer_timedout
+peer_connections peer_forward_error peer_requests peer_request_bytes peer_responses peer_response_bytes
+peer_ejected_at peer_ejects peer_in_queue remote_peer_in_queue peer_in_queue_bytes remote_peer_in_queue_bytes
+peer_out_queue remote_peer_out_queue peer_out_queue_bytes remote_peer_out_queue_bytes peer_mismatch_requests
+forward_error fragments server_eof server_err server_timedout server_ejected_at server_dropped_requests
+server_timedout_requests read_requests read_request_bytes write_requests write_request_bytes read_responses
+read_response_bytes write_responses write_response_bytes in_queue in_queue_bytes out_queue out_queue_bytes
+"""
+C_INFO = frozenset(C_INFO_TEXT.split())
 
 
 @pytest.fixture
@@ -37,7 +50,7 @@ def test_names_are_unique_and_every_row_says_what_it_is() -> None:
 
 
 def test_every_number_of_the_c_info_is_a_row() -> None:
-    assert set(C_INFO) - {row.name for row in COUNTERS} == set()
+    assert C_INFO - {row.name for row in COUNTERS} == set()
 
 
 def test_each_name_has_a_cell_of_its_own() -> None:
