@@ -1,10 +1,11 @@
-"""Logging: one line per event to stderr or a file, as key=value text or JSON, naming process and node.
+"""Logging: one line per event to standard error or a file, as key=value text or JSON, naming process and node.
 
 What it is: a formatter, a handler and setup() over the standard logging module. A forked child inherits the set-up
-and calls rename(); SIGHUP leads to reopen(), after which a rotated file is released.
+and calls rename(); SIGHUP leads to reopen(), after which a rotated file is released. An output file *becomes* standard
+error, so that a stack dump of the interpreter goes where the log goes.
 What it is not: a place for events per request; those are counters.
 
-Invariants: a line is one write(2) to a descriptor opened for appending, so lines of several processes never mix. A
+Invariants: a line is one write(2) to a file opened for appending, so lines of several processes never mix. A
 reader that does not read (a pipe or terminal that is full) loses lines, counted and said later; it never stops a loop.
 Nothing that came from a client can start a new line: unprintable characters are escaped.
 
@@ -19,19 +20,18 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from dynomite_mp.config_values import LogFormat
-
-__all__ = ["NOTICE", "LogFormat", "descriptor", "fields", "get_level", "rename", "reopen", "set_level", "setup"]
-
-NOTICE = 25
+NOTICE: Final = 25
+LEVEL_MIN: Final = 0
+LEVEL_MAX: Final = 11
 # C Dynomite's 0..11 (EMERG ALERT CRIT ERR WARN NOTICE INFO DEBUG VERB VVERB VVVERB PVERB) as levels of logging.
 C_LEVELS = (60, 55, logging.CRITICAL, logging.ERROR, logging.WARNING, NOTICE, logging.INFO, logging.DEBUG, 8, 6, 4, 2)
 LEVEL_NAMES = {60: "emergency", 55: "alert", 50: "critical", 40: "error", 30: "warning", NOTICE: "notice", 20: "info",
                10: "debug", 8: "verbose", 6: "verbose", 4: "verbose", 2: "verbose"}  # fmt: skip
 PIPE_BUF = select.PIPE_BUF
 FILE_MODE = 0o640
+STDERR = 2
 
 
 def fields(**values: object) -> dict[str, dict[str, object]]:
@@ -40,89 +40,81 @@ def fields(**values: object) -> dict[str, dict[str, object]]:
 
 
 def setup(
-    *,
+    process: str,
     level: int = 6,
-    shape: LogFormat = LogFormat.TEXT,
-    process: str = "",
+    *,
+    as_json: bool = False,
     node: str = "",
     path: str | os.PathLike[str] | None = None,
 ) -> None:
-    """Sends all logging of this process to stderr, or appends it to a file; raises OSError if that cannot be opened."""
-    global _handler
-    handler = DescriptorHandler(path)
-    handler.setFormatter(JsonFormatter(process, node) if shape is LogFormat.JSON else TextFormatter(process, node))
+    """Once, before anything is logged. With a path, standard error goes there; OSError when it cannot be opened."""
+    _handler.path = Path(path).absolute() if path is not None else None
+    _handler.setFormatter(JsonFormatter(process, node) if as_json else TextFormatter(process, node))
+    reopen()
     for number, name in LEVEL_NAMES.items():
         logging.addLevelName(number, name)
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
-    for old in [h for h in root.handlers if isinstance(h, DescriptorHandler)]:
-        root.removeHandler(old)
-        old.close()
-    root.addHandler(handler)
-    _handler = handler
+    root.removeHandler(_handler)
+    root.addHandler(_handler)
     set_level(level)
 
 
 def rename(process: str) -> None:
     """Gives the lines of this process another name; for a child after its fork."""
-    formatter = _handler.formatter if _handler else None
-    if isinstance(formatter, EventFormatter):
-        formatter.process = process
+    if isinstance(_handler.formatter, EventFormatter):
+        _handler.formatter.process = process
 
 
 def set_level(level: int) -> None:
     """Shows events up to C Dynomite's verbosity 0..11; others are clamped."""
     global _level
-    _level = max(0, min(level, len(C_LEVELS) - 1))
+    _level = max(LEVEL_MIN, min(level, LEVEL_MAX))
     logging.getLogger().setLevel(C_LEVELS[_level])
 
 
-def get_level() -> int:
+def level() -> int:
+    """The verbosity of now."""
     return _level
 
 
 def reopen() -> None:
-    """Opens the file anew, so that a rotated one is released; keeps the old one when that fails."""
-    if _handler:
-        _handler.reopen()
+    """Opens the file anew, so that a rotated one is released. OSError when it cannot be: the old one stays."""
+    _handler.reopen()
 
 
-def descriptor() -> int:
-    """The descriptor that lines are written to; a child that closes what it did not ask for must keep it."""
-    return _handler.fd if _handler else sys.__stderr__.fileno() if sys.__stderr__ else 2
+def output_path() -> Path | None:
+    return _handler.path
 
 
-class DescriptorHandler(logging.Handler):
-    """Writes lines to a descriptor without ever waiting for its reader."""
+def dropped_lines() -> int:
+    """Lines lost since the start of the process, because nobody read them or the disk was full."""
+    return _handler.dropped
 
-    def __init__(self, path: str | os.PathLike[str] | None) -> None:
+
+class StderrHandler(logging.Handler):
+    """Writes lines to standard error without ever waiting for its reader."""
+
+    def __init__(self) -> None:
         super().__init__()
-        self.path = Path(path).absolute() if path is not None else None
-        self.fd = self._open() if self.path else 2
-        self.lost = 0
-        self.wait_free = self._never_waits()
-
-    def _open(self) -> int:
-        assert self.path
-        return os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
-
-    def _never_waits(self) -> bool:
-        """Plain files never make a writer wait for a reader; pipes, sockets and terminals do."""
-        try:
-            return stat.S_ISREG(os.fstat(self.fd).st_mode)
-        except OSError:  # closed stderr
-            return True
+        self.path: Path | None = None
+        self.dropped = 0
+        self.dropped_unsaid = 0
+        self.waits = True
+        self.poll = select.poll()
+        self.poll.register(STDERR, select.POLLOUT)
 
     def reopen(self) -> None:
-        if not self.path:
-            return
-        try:
-            fresh = self._open()
-        except OSError as error:
-            logging.getLogger(__name__).error("cannot reopen the log file", extra=fields(path=self.path, error=error))
-            return
-        os.dup2(fresh, self.fd, inheritable=False)  # the number stays, others may hold it
-        os.close(fresh)
+        if self.path is not None:
+            fresh = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+            if sys.stderr is not None:
+                sys.stderr.flush()
+            os.dup2(fresh, STDERR)
+            os.close(fresh)
+        try:  # a plain file never makes a writer wait for a reader; pipes, sockets and terminals do
+            self.waits = not stat.S_ISREG(os.fstat(STDERR).st_mode)
+        except OSError:
+            self.waits = True
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -130,33 +122,25 @@ class DescriptorHandler(logging.Handler):
         except Exception:
             self.handleError(record)
             return
-        if self.lost and self._write(b'level=warning msg="log lines lost, the reader is slow" lines=%d\n' % self.lost):
-            self.lost = 0
-        if not self._write(line):
-            self.lost += 1
+        if self.dropped_unsaid:
+            said = b'level=warning msg="log lines lost, the reader is slow" lines=%d\n' % self.dropped_unsaid
+            if self.write(said):
+                self.dropped_unsaid = 0
+        if not self.write(line):
+            self.dropped += 1
+            self.dropped_unsaid += 1
 
-    def _write(self, line: bytes) -> bool:
-        """Whether the whole line was taken."""
-        step = len(line) if self.wait_free else PIPE_BUF  # a pipe with POLLOUT takes PIPE_BUF at once
-        for start in range(0, len(line), step):
-            if not self.wait_free and not self._has_room():
-                return False
-            try:
-                os.write(self.fd, line[start : start + step])
-            except OSError:  # no disk left, or stderr is closed: there is nobody to tell
-                return False
+    def write(self, line: bytes) -> bool:
+        """Whether the whole line was taken. A pipe that polls as writable takes PIPE_BUF bytes without waiting."""
+        step = PIPE_BUF if self.waits else len(line)
+        try:
+            for start in range(0, len(line), step):
+                if self.waits and not any(event & select.POLLOUT for _, event in self.poll.poll(0)):
+                    return False
+                os.write(STDERR, line[start : start + step])
+        except OSError:  # no disk left, or nobody reads: there is nobody to tell
+            return False
         return True
-
-    def _has_room(self) -> bool:
-        poll = select.poll()
-        poll.register(self.fd, select.POLLOUT)
-        return any(event & select.POLLOUT for _, event in poll.poll(0))
-
-    def close(self) -> None:
-        if self.path and self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
-        super().close()
 
 
 class EventFormatter(logging.Formatter):
@@ -227,5 +211,5 @@ def quote(value: object) -> str:
     return '"' + escape(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
 
 
-_handler: DescriptorHandler | None = None
+_handler = StderrHandler()
 _level = 6
