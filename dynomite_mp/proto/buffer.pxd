@@ -12,7 +12,6 @@ from libc.string cimport memcpy, memmove
 
 cdef enum:
     BUF_SMALLEST = 512              # first allocation
-    BUF_LARGEST = 1 << 40           # above it a request for room is a defect, not a wish
 
 
 cdef struct Buf:
@@ -59,8 +58,8 @@ cdef inline int buf_reserve(Buf* b, size_t n) noexcept nogil:
     if b.cap - b.tail >= n:
         return 0
     live = b.tail - b.head
-    if n > <size_t>BUF_LARGEST or live > <size_t>BUF_LARGEST:
-        return -1
+    if n > (<size_t>-1) // 4 - b.tail:
+        return -1                   # doubling would wrap around; more than any machine has, too
     # Moving is cheap when it moves no more bytes than were consumed since the last move.
     if b.head >= live and b.cap - live >= n:
         memmove(b.data, b.data + b.head, live)
@@ -118,3 +117,7 @@ cdef inline void buf_shrink_idle(Buf* b, size_t keep_bytes) noexcept nogil:
     if data != NULL:
         b.data = data
         b.cap = keep_bytes
+
+
+cdef class ByteBuffer:
+    cdef Buf buf

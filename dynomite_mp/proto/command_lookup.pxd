@@ -63,6 +63,12 @@ cdef enum:
     KEYS_SORT = 4               # argument 1, and behind the last STORE
     KEYS_GEORADIUS = 5          # argument 1, and behind the last STORE or STOREDIST
 
+    # CommandRow.options: what request_refusal (resp.pxd) has to look for
+    OPTIONS_FREE = 0
+    OPTIONS_BLOCK = 1           # BLOCK of XREAD and XREADGROUP
+    OPTIONS_PATTERNS = 2        # BY and GET of SORT
+    OPTIONS_DATABASE = 3        # DB of COPY
+
     # CommandRow.local_code of ROUTING_ANSWERED rows
     LOCAL_NONE = 0
     LOCAL_PING = 1
@@ -72,9 +78,6 @@ cdef enum:
     LOCAL_HELLO = 5
     LOCAL_AUTH = 6
     LOCAL_SELECT = 7
-    LOCAL_READONLY = 8
-    LOCAL_READWRITE = 9
-    LOCAL_ASKING = 10
     LOCAL_CONSISTENCY = 11      # dyno_config:conn_consistency
     LOCAL_DYNO = 12             # dyno
     LOCAL_COMMAND = 20
@@ -85,9 +88,7 @@ cdef enum:
     LOCAL_COMMAND_HELP = 25
     LOCAL_COMMAND_INFO = 26
     LOCAL_COMMAND_LIST = 27
-    LOCAL_CLIENT_CACHING = 40
     LOCAL_CLIENT_GETNAME = 41
-    LOCAL_CLIENT_GETREDIR = 42
     LOCAL_CLIENT_HELP = 43
     LOCAL_CLIENT_ID = 44
     LOCAL_CLIENT_INFO = 45
@@ -95,7 +96,7 @@ cdef enum:
     LOCAL_CLIENT_NO_TOUCH = 47
     LOCAL_CLIENT_SETINFO = 48
     LOCAL_CLIENT_SETNAME = 49
-    LOCAL_CLIENT_TRACKINGINFO = 50
+    LOCAL_CLIENT_CAPA = 50
 
 
 cdef struct CommandRow:
@@ -118,6 +119,7 @@ cdef struct CommandRow:
     uint8_t split
     uint8_t merge
     uint8_t resend
+    uint8_t options             # OPTIONS_*; not 0: ask request_refusal
     uint8_t is_container        # the second argument names a subcommand: subcommand_lookup
 
 

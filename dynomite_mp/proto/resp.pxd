@@ -107,8 +107,8 @@ cdef size_t inline_to_array(const char* p, const RequestScan* s, Buf* out) noexc
 
 # First key of a complete frame: 1 found, 0 the command has no key here, -1 malformed (s.error_code is the answer).
 cdef int request_key(const char* p, RequestScan* s, const CommandRow* row, Span* key) noexcept nogil
-# Wire error code if the arguments ask for something that the row alone does not refuse (XREAD .. BLOCK,
-# SORT .. BY/GET a pattern), else 0. Worth a call only for key_kind KEYS_STREAMS and KEYS_SORT.
+# Wire error code if the arguments ask for something that the row alone does not refuse (XREAD .. BLOCK, SORT .. BY or
+# GET of other keys, COPY .. DB other than 0), else 0. Worth a call only if row.options is not 0.
 cdef uint16_t request_refusal(const char* p, const RequestScan* s, const CommandRow* row) noexcept nogil
 
 cdef void walk_args(ArgWalk* w, const char* p, const RequestScan* s) noexcept nogil
