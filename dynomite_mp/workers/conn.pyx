@@ -330,7 +330,7 @@ cdef class Conn:
 
     cdef void flush(self):
         """One send; what does not fit waits for EPOLLOUT."""
-        cdef size_t n = buf_len(&self.outbuf)
+        cdef size_t n = buf_len(&self.outbuf) - self.kept
         cdef ssize_t sent
         cdef int error = 0
         if n == 0:
@@ -340,7 +340,7 @@ cdef class Conn:
             self.after_flush()
             return
         with nogil:
-            sent = c_send(self.fd, buf_ptr(&self.outbuf), n, MSG_NOSIGNAL | MSG_DONTWAIT)
+            sent = c_send(self.fd, buf_ptr(&self.outbuf) + self.kept, n, MSG_NOSIGNAL | MSG_DONTWAIT)
             if sent < 0:
                 error = c_errno
         if sent < 0:
@@ -350,7 +350,10 @@ cdef class Conn:
             sent = 0
         elif sent > 0:
             self.bytes_out += <uint64_t>sent
-            buf_consume(&self.outbuf, <size_t>sent)
+            if self.keeps_sent:
+                self.kept += <size_t>sent
+            else:
+                buf_consume(&self.outbuf, <size_t>sent)
         if <size_t>sent < n:
             if not self.send_blocked:
                 self.send_blocked = True

@@ -5,7 +5,7 @@ from dynomite_mp.ipc.counters cimport SlabWriter
 from dynomite_mp.proto.resp cimport RequestScan
 from dynomite_mp.workers.conn cimport Conn, PollSet
 from dynomite_mp.workers.io_cells cimport IoCells
-from dynomite_mp.workers.request cimport Request, Slot
+from dynomite_mp.workers.request cimport Slot
 
 
 cpdef enum:
@@ -43,10 +43,11 @@ cdef class DataPath(PollSet):
 
     cdef void start_ticking(self)
     # hooks, carried out by IoPath
-    cdef int handle(self, Conn client, const char* p, RequestScan* scan) except -1
-    cdef int protocol_error(self, Conn client, uint16_t code) except -1
-    cdef void stop_waiting(self, Conn client) noexcept
-    cdef int datastore_reply(self, Conn datastore, Slot* slot, const char* p, size_t n, bint is_error) except -1
-    cdef int datastore_expired(self, Conn datastore, Request* request) except -1
-    cdef int datastore_lost(self, Conn datastore, Slot* slot) except -1
-    cdef int datastore_changed(self, Conn datastore) except -1
+    cdef int handle(self, Conn source, const char* p, RequestScan* scan) except -1
+    cdef int protocol_error(self, Conn source, uint16_t code) except -1
+    cdef void stop_waiting(self, Conn source) noexcept
+    cdef int target_reply(self, Conn target, Slot* slot, const char* p, size_t n, bint is_error) except -1
+    cdef int target_expired(self, Conn target, Slot* slot) except -1
+    cdef int target_lost(self, Conn target, Slot* slot, const char* p, size_t n) except -1
+    cdef int target_changed(self, Conn target) except -1
+    cdef void target_sent(self, Conn target, uint64_t waited_ns) noexcept

@@ -6,13 +6,13 @@ deadline has passed or a connection is gone, and never each other.
 What it is not: it does nothing itself.
 """
 
-from libc.stdint cimport uint16_t
+from libc.stdint cimport uint16_t, uint64_t
 
 from dynomite_mp.ipc.counters cimport SlabWriter
 from dynomite_mp.proto.resp cimport RequestScan
 from dynomite_mp.workers.conn cimport Conn, PollSet
 from dynomite_mp.workers.io_cells cimport bind_cells
-from dynomite_mp.workers.request cimport Request, Slot
+from dynomite_mp.workers.request cimport Slot
 
 
 cdef class DataPath(PollSet):
@@ -36,29 +36,32 @@ cdef class DataPath(PollSet):
             self.ticking = True
             self.schedule_tick()
 
-    cdef int handle(self, Conn client, const char* p, RequestScan* scan) except -1:
+    cdef int handle(self, Conn source, const char* p, RequestScan* scan) except -1:
         """A whole request at p: TAKEN, REFUSED, or HOLD (try the same one again later)."""
         raise NotImplementedError
 
-    cdef int protocol_error(self, Conn client, uint16_t code) except -1:
+    cdef int protocol_error(self, Conn source, uint16_t code) except -1:
         """Bytes that cannot be framed: nothing behind them can be understood."""
         raise NotImplementedError
 
-    cdef void stop_waiting(self, Conn client) noexcept:
+    cdef void stop_waiting(self, Conn source) noexcept:
         """The client's next request no longer waits for the order of writes."""
 
-    cdef int datastore_reply(self, Conn datastore, Slot* slot, const char* p, size_t n, bint is_error) except -1:
+    cdef int target_reply(self, Conn target, Slot* slot, const char* p, size_t n, bint is_error) except -1:
         """The reply for the oldest slot; the slot has left the queue."""
         raise NotImplementedError
 
-    cdef int datastore_expired(self, Conn datastore, Request* request) except -1:
-        """A deadline has passed; the slot stays and no longer holds the request."""
+    cdef int target_expired(self, Conn target, Slot* slot) except -1:
+        """A deadline has passed; the hook takes the request out of the slot, which stays."""
         raise NotImplementedError
 
-    cdef int datastore_lost(self, Conn datastore, Slot* slot) except -1:
-        """The connection is gone and owed this reply."""
+    cdef int target_lost(self, Conn target, Slot* slot, const char* p, size_t n) except -1:
+        """The connection is gone and owed this reply; p[:n] are the bytes that were queued for it."""
         raise NotImplementedError
 
-    cdef int datastore_changed(self, Conn datastore) except -1:
+    cdef int target_changed(self, Conn target) except -1:
         """The connection is up now, or is no longer (is_up)."""
         raise NotImplementedError
+
+    cdef void target_sent(self, Conn target, uint64_t waited_ns) noexcept:
+        """Everything queued has left; the oldest of it waited this long."""

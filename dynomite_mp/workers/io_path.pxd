@@ -49,7 +49,6 @@ cdef class IoPath(DataPath):
     cdef void refuse_begin(self) noexcept
     cdef uint32_t token(self, const char* key, size_t n) noexcept
     cdef uint32_t shard_of(self, uint32_t token) noexcept
-    cdef int deliver(self, ClientConn client, Request* request, const char* p, size_t n) except -1
     cdef int serve_shard_request(self, ShardLink link, Request* request, const char* p, size_t n) except -1
     cdef int answer_locally(self, ClientConn client, const char* p, RequestScan* scan, const CommandRow* row) except -1
     cdef int hold(self, ClientConn client, uint32_t bucket, bint is_order) except -1

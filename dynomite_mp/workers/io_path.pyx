@@ -59,9 +59,10 @@ from dynomite_mp.workers.data_path cimport (
 )
 from dynomite_mp.workers.datastore_conn cimport DatastoreConn
 from dynomite_mp.workers.request cimport (
-    REQUEST_ANSWERED, REQUEST_DONE, REQUEST_WAITING, SLOT_REQUEST, Request, Slot, queue_head, queue_len, queue_push,
-    request_new, request_release, slots_len, slots_push,
+    REQUEST_ANSWERED, REQUEST_DONE, REQUEST_WAITING, Request, Slot, queue_head, queue_len, queue_push,
+    request_new, request_release, slots_len,
 )
+from dynomite_mp.workers.source_conn cimport SourceConn
 from dynomite_mp.workers.shard_link cimport (
     OFFER_FAILED, OFFER_FULL, SHARD_NOTHING, SHARD_TOOK_REPLY, SHARD_TOOK_REQUEST, ShardLink,
 )
@@ -272,15 +273,11 @@ cdef class IoPath(DataPath):
             conn.last_probe_ns = self.now_ns
         if buf_len(&conn.outbuf) > self.datastore_bytes:
             return HOLD
-        slot = slots_push(&conn.slots)
-        if slot == NULL or buf_append(&conn.outbuf, p, n) < 0:
-            if slot != NULL:
-                conn.slots.tail -= 1
+        slot = conn.enqueue(NULL, 0, p, n)
+        if slot == NULL:
             self.fail(request, E_NO_MEMORY)
             return REFUSED
         slot.request = request
-        slot.queued_ns = self.now_ns
-        slot.kind = SLOT_REQUEST
         slot.klass = row.klass
         request.refs += 1
         if row.access == ACCESS_WRITE:
@@ -289,12 +286,8 @@ cdef class IoPath(DataPath):
             self.pending[group][slot.bucket] += 1
             self.pending_total[group] += 1
             self.pending_wide[group] += wide
-        self.in_flight += 1
-        if not self.ticking:
-            self.start_ticking()
         self.slab.add(self.cells.store_requests[2 * group + (slot.is_write != 0)], 1)
         self.slab.add(self.cells.store_request_bytes[2 * group + (slot.is_write != 0)], n)
-        self.mark_dirty(conn)
         return TAKEN
 
     cdef int to_shard(self, Request* request, int group, uint32_t shard, const CommandRow* row,
@@ -375,8 +368,8 @@ cdef class IoPath(DataPath):
 
     # ---- (g), (h): a reply comes, or never will
 
-    cdef int datastore_reply(self, Conn datastore, Slot* slot, const char* p, size_t n, bint is_error) except -1:
-        cdef int group = (<DatastoreConn>datastore).group
+    cdef int target_reply(self, Conn target, Slot* slot, const char* p, size_t n, bint is_error) except -1:
+        cdef int group = (<DatastoreConn>target).group
         cdef int at = 2 * group + (slot.is_write != 0)
         self.slab.observe(self.cells.datastore_latency + slot.klass, self.now_ns - slot.queued_ns)
         self.slab.add(self.cells.store_responses[at], 1)
@@ -390,24 +383,27 @@ cdef class IoPath(DataPath):
             self.on_reply(slot.request, p, n)
         return 0
 
-    cdef int datastore_expired(self, Conn datastore, Request* request) except -1:
+    cdef int target_expired(self, Conn target, Slot* slot) except -1:
+        cdef Request* request = slot.request
+        slot.request = NULL
         self.slab.add(self.cells.timeouts, 1)
+        self.slab.add(self.cells.store_timeouts[(<DatastoreConn>target).group], 1)
         self.fail(request, E_DATASTORE_TIMEOUT)
         request_release(request)
         return 0
 
-    cdef int datastore_lost(self, Conn datastore, Slot* slot) except -1:
+    cdef int target_lost(self, Conn target, Slot* slot, const char* p, size_t n) except -1:
         """Whether the request was executed nobody can say."""
         if slot.is_write:
-            self.wrote(slot, (<DatastoreConn>datastore).group)
+            self.wrote(slot, (<DatastoreConn>target).group)
         if slot.request != NULL:
             self.slab.add(self.cells.unreachable, 1)
             self.fail(slot.request, E_DATASTORE_DOWN)
             request_release(slot.request)
         return 0
 
-    cdef int datastore_changed(self, Conn datastore) except -1:
-        cdef DatastoreConn conn = <DatastoreConn>datastore
+    cdef int target_changed(self, Conn target) except -1:
+        cdef DatastoreConn conn = <DatastoreConn>target
         cdef uint32_t i = conn.group * self.datastore_count + conn.index
         if conn.is_up:
             self.datastores[i] = conn
@@ -415,9 +411,11 @@ cdef class IoPath(DataPath):
             self.datastores[i] = None
         return 0
 
+    cdef void target_sent(self, Conn target, uint64_t waited_ns) noexcept:
+        self.slab.observe(self.cells.queue_wait, waited_ns)
+
     cdef int on_reply(self, Request* request, const char* p, size_t n) except -1:
         """The reply of a request whose slot was taken; releases the slot's hold on it."""
-        cdef ClientConn client
         if request.state != REQUEST_WAITING:
             request_release(request)        # expired: the client has had its error
             return 0
@@ -426,33 +424,8 @@ cdef class IoPath(DataPath):
             request_release(request)
             return 0
         self.slab.observe(self.cells.request_latency + request.klass, self.now_ns - request.started_ns)
-        client = <ClientConn>request.client
-        self.deliver(client, request, p, n)
+        (<SourceConn>request.client).deliver(request, p, n)
         request_release(request)
-        return 0
-
-    cdef int deliver(self, ClientConn client, Request* request, const char* p, size_t n) except -1:
-        client.settle(request)
-        if queue_head(&client.queue) == request:
-            client.queue.head += 1
-            request.state = REQUEST_ANSWERED
-            buf_append(&client.outbuf, p, n)
-            request_release(request)
-            if queue_len(&client.queue):
-                client.flush_done()
-        else:
-            request.reply = <char*>malloc(n if n else 1)
-            if request.reply == NULL:
-                client.close_now(0)
-                return 0
-            memcpy(request.reply, p, n)
-            request.reply_len = n
-            request.state = REQUEST_DONE
-            client.parked_bytes += n
-        self.slab.add(self.cells.responses, 1)
-        self.slab.add(self.cells.response_bytes, n)
-        client.check_limits()
-        self.mark_dirty(client)
         return 0
 
     cdef int fail(self, Request* request, uint16_t code) except -1:
@@ -465,7 +438,7 @@ cdef class IoPath(DataPath):
         if request.shard:
             return self.shard_reply(request, buf_ptr(&self.scratch), buf_len(&self.scratch))
         self.slab.observe(self.cells.request_latency + request.klass, self.now_ns - request.started_ns)
-        return self.deliver(<ClientConn>request.client, request, buf_ptr(&self.scratch), buf_len(&self.scratch))
+        return (<SourceConn>request.client).deliver(request, buf_ptr(&self.scratch), buf_len(&self.scratch))
 
     cdef int shard_reply(self, Request* request, const char* p, size_t n) except -1:
         request.state = REQUEST_ANSWERED
@@ -641,7 +614,7 @@ cdef class IoPath(DataPath):
             if item is not None:
                 conn = <DatastoreConn>item
                 conn.expire(self.timeout_ns)
-                conn.watch_silence()
+                conn.watch_silence(self.silence_ns)
         for item in self.shards:
             if item is not None:
                 link = <ShardLink>item

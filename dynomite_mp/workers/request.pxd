@@ -30,6 +30,7 @@ cdef enum SlotKind:
 
 cdef struct Slot:
     Request* request                # NULL: expired or detached, the late reply is swallowed
+    size_t size                     # its bytes in the output buffer, header included
     uint64_t queued_ns
     uint32_t generation             # of the id a shard link gave it
     uint16_t bucket                 # of the write order between protocol groups
