@@ -10,7 +10,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from tests.bench import redis_benchmark
 from tests.bench.peers import Peer
@@ -93,7 +93,7 @@ def medians(rounds: list[Round]) -> list[Median]:
         groups.setdefault((row.load, row.peer), []).append(row)
 
     def middle(rows: list[Round], field: str) -> float:
-        return statistics.median(asdict(row)[field] for row in rows)
+        return float(statistics.median(getattr(row, field) for row in rows))
 
     found = []
     for (load, peer), rows in groups.items():

@@ -141,8 +141,8 @@ class BareStore(Child):
         self.port = port or free_port(self.host, 22122)
         self.directory = tempfile.TemporaryDirectory(prefix="dmp-store-")
         command = [
-            binary or find_store_binary(), "--bind", self.host, "--port", str(self.port), "--save", "",
-            "--appendonly", "no", "--protected-mode", "no", "--dir", self.directory.name, "--loglevel", "warning", *options,
+            binary or find_store_binary(), "--bind", self.host, "--port", str(self.port), "--dir", self.directory.name,
+            "--save", "", "--appendonly", "no", "--protected-mode", "no", "--loglevel", "warning", *options,
         ]  # fmt: skip
         super().__init__(command, Path(self.directory.name) / "store.log")
         wait_for_ping(self.host, self.port, child=self.process)
