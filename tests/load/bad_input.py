@@ -91,8 +91,8 @@ class Report:
     def line(self) -> str:
         return (
             f"{len(self.cases)} cases, {len(self.failures())} failures; p99 of another client "
-            f"{self.quiet_p99_ms:.2f} ms before, {self.other_p99_ms:.2f} ms during, "
-            f"{len(self.other_errors)} errors; memory {self.memory_before / MB:.0f} MB before, {self.memory_after / MB:.0f} MB after, at most "
+            f"{self.quiet_p99_ms:.2f} ms before, {self.other_p99_ms:.2f} ms during, {len(self.other_errors)} errors; "
+            f"memory {self.memory_before / MB:.0f} MB before, {self.memory_after / MB:.0f} MB after, at most "
             f"+{max(case.growth_bytes for case in self.cases) / MB:.0f} MB"
         )
 
