@@ -1,0 +1,1 @@
+"""The benchmark: one load, several proxies, CPU per request. `python -m tests.bench`."""
