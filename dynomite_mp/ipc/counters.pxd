@@ -1,0 +1,53 @@
+"""Header of the counter slab's writer: one writer per process, plain additions in shared memory."""
+
+cimport cython
+from cpython.buffer cimport Py_buffer
+from libc.stdint cimport uint32_t, uint64_t
+
+from dynomite_mp.ipc.ring cimport shared_add_single_writer, shared_load_relaxed, shared_store_relaxed
+
+
+cdef extern from "atomics.h" nogil:
+    uint32_t histogram_bucket(uint64_t value)
+
+
+cdef enum:
+    COMMAND_CELLS = 512
+    HISTOGRAM_BUCKETS = 288
+    HISTOGRAM_WORDS = 292         # buckets, then sum, count, max, one spare
+    HEARTBEAT_WORD = 16           # in the process record's header
+
+
+@cython.final
+cdef class SlabWriter:
+    """Indices come from cell_index() and histogram_index(), taken once at import; nothing here checks them."""
+    cdef uint64_t* header
+    cdef uint64_t* cells
+    cdef uint64_t* commands
+    cdef uint64_t* histograms
+    cdef Py_buffer view
+    cdef bint mapped
+
+    cdef inline void add(self, int i, uint64_t n) noexcept nogil:
+        shared_add_single_writer(&self.cells[i], n)
+
+    cdef inline void sub(self, int i, uint64_t n) noexcept nogil:
+        shared_add_single_writer(&self.cells[i], 0 - n)
+
+    cdef inline void put(self, int i, uint64_t value) noexcept nogil:
+        shared_store_relaxed(&self.cells[i], value)
+
+    cdef inline uint64_t value(self, int i) noexcept nogil:
+        return shared_load_relaxed(&self.cells[i])
+
+    cdef inline void count_command(self, uint32_t command_id) noexcept nogil:
+        shared_add_single_writer(&self.commands[command_id & (COMMAND_CELLS - 1)], 1)
+
+    cdef inline void beat(self, uint64_t now_ns) noexcept nogil:
+        shared_store_relaxed(&self.header[HEARTBEAT_WORD], now_ns)
+
+    cdef void observe(self, int histogram, uint64_t value) noexcept nogil
+
+
+cpdef int cell_index(str name) except -1
+cpdef int histogram_index(str name) except -1

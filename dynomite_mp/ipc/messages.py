@@ -1,0 +1,213 @@
+"""The message table: every record that may travel on a ring, and how it becomes bytes.
+
+Not the rings (ring.pyx), not who may send what where (wiring.py), not how to send (proxies.py).
+
+A record's type is the message id; its payload is a msgpack array of the row's fields, in order. So any tool can decode
+any record without this module. Hot rows are emitted by the C encoders of message_codec.pyx with fixed-width heads; the
+value bytes follow raw as the array's last element, one `bin`.
+
+Ids are append-only, grouped by direction with gaps, and never reused. Both ends of a ring are forked from one
+supervisor, so a row's version matters only to tools that read a dump.
+
+The receiver of a message defines `on_<name>(*fields)`; a row with verbs is first looked up as
+`on_<name>_<verb>(*other_fields)`, then as `on_<name>(verb, *other_fields)`. Rows with `with_sender` get the sender's
+Endpoint before the fields. See dispatch() in proxies.py.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+import msgpack
+
+from dynomite_mp.ipc import message_codec
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One row: what travels, in which direction, with which fields."""
+
+    id: int
+    name: str
+    direction: str
+    fields: tuple[str, ...]
+    version: int
+    doc: str
+    hot: bool = False
+    with_sender: bool = False
+    verbs: tuple[str, ...] = ()
+
+
+CONTROL: Final = 0x10
+COMMAND_RESULT: Final = 0x11
+EVENT: Final = 0x20
+COMMAND: Final = 0x30
+TOPOLOGY: Final = 0x40
+LINK_STATE: Final = 0x48
+REPLICATE: Final = 0x50
+REPLICA_REPLY: Final = 0x58
+SHARD_REQUEST: Final = 0x60
+SHARD_REPLY: Final = 0x61
+PING_PROBE: Final = 0x70
+
+_ROWS = (
+    Message(
+        CONTROL,
+        "control",
+        "supervisor > worker",
+        ("verb", "arg"),
+        1,
+        "what a worker is told: drain (arg: deadline_ms), reload, reopen_logs, set (arg: [key, value])",
+        verbs=("drain", "reload", "reopen_logs", "set"),
+    ),
+    Message(
+        COMMAND_RESULT,
+        "command_result",
+        "supervisor > admin",
+        ("request_id", "ok", "detail"),
+        1,
+        "the outcome of a COMMAND whose request_id was not 0",
+    ),
+    Message(
+        EVENT,
+        "event",
+        "worker > supervisor",
+        ("what", "detail"),
+        1,
+        "what a worker reports: ready, drained, failed (detail: text), set_request (detail: [key, value]), "
+        "stop_listening, start_listening",
+        with_sender=True,
+        verbs=("ready", "drained", "failed", "set_request", "stop_listening", "start_listening"),
+    ),
+    Message(
+        COMMAND,
+        "command",
+        "admin > supervisor",
+        ("verb", "args", "request_id"),
+        1,
+        "an operator's order; the supervisor is the only author of changes; answered when request_id is not 0",
+        with_sender=True,
+    ),
+    Message(
+        TOPOLOGY,
+        "topology",
+        "gossip > io, replication, admin",
+        ("topology_version", "blob"),
+        1,
+        "a whole immutable topology, never a delta; blob is msgpack of the snapshot",
+    ),
+    Message(
+        LINK_STATE,
+        "link_state",
+        "io, replication > gossip",
+        ("peer", "up"),
+        1,
+        "advice: a link to a peer came up or went down",
+        with_sender=True,
+    ),
+    Message(
+        REPLICATE,
+        "replicate",
+        "io > replication",
+        (
+            "req_id",
+            "origin_node",
+            "origin_boot",
+            "origin_worker",
+            "sequence",
+            "stamp",
+            "conflict_class",
+            "token",
+            "dc_mask",
+            "need_ack",
+            "deadline_ms",
+            "request",
+        ),
+        1,
+        "one write for other datacenters, whatever their number; request is the client's original bytes",
+        hot=True,
+        with_sender=True,
+    ),
+    Message(
+        REPLICA_REPLY,
+        "replica_reply",
+        "replication > io",
+        ("req_id", "dc_index", "status", "reply"),
+        1,
+        "what a remote datacenter answered, for DC_EACH_SAFE_QUORUM and reads failed over",
+        hot=True,
+    ),
+    Message(
+        SHARD_REQUEST,
+        "shard_request",
+        "io > io",
+        ("req_id", "flags", "deadline_ms", "request"),
+        1,
+        "a request for a key whose shard another io worker owns; request is the client's original bytes",
+        hot=True,
+        with_sender=True,
+    ),
+    Message(
+        SHARD_REPLY,
+        "shard_reply",
+        "io > io",
+        ("req_id", "status", "reply"),
+        1,
+        "the answer to a SHARD_REQUEST; an unknown req_id belongs to a predecessor and is dropped",
+        hot=True,
+        with_sender=True,
+    ),
+    Message(
+        PING_PROBE,
+        "ping_probe",
+        "any > any",
+        ("nonce", "sent_ns", "is_answer"),
+        1,
+        "is the other process handling its ring; the receiver of a question sends the same nonce and time back",
+        with_sender=True,
+    ),
+)
+
+MESSAGES: Final[Mapping[int, Message]] = MappingProxyType({row.id: row for row in _ROWS})
+BY_NAME: Final[Mapping[str, Message]] = MappingProxyType({row.name: row for row in _ROWS})
+
+
+class MessageError(Exception):
+    """A payload that is not what the message table says."""
+
+
+def encode(message_id: int, *values: Any) -> bytes:
+    """The payload of a message; hot rows come out exactly as the C encoders emit them."""
+    row = MESSAGES[message_id]
+    if len(values) != len(row.fields):
+        raise MessageError(f"{row.name} has {len(row.fields)} fields, {len(values)} given")
+    if row.verbs and values[0] not in row.verbs:
+        raise MessageError(f"{row.name}: unknown verb {values[0]!r}")
+    if row.hot:
+        return message_codec.encode_hot(message_id, values)
+    packed: bytes = msgpack.packb(values, use_bin_type=True)
+    return packed
+
+
+def decode(message_id: int, payload: bytes) -> tuple[Any, ...]:
+    """The fields of a payload, checked against the row's arity only; MessageError for anything else."""
+    row = MESSAGES.get(message_id)
+    if row is None:
+        raise MessageError(f"unknown message id {message_id:#x}")
+    try:
+        fields = msgpack.unpackb(payload, raw=False, use_list=False, strict_map_key=False)
+    except (ValueError, msgpack.UnpackException) as problem:
+        raise MessageError(f"{row.name}: not msgpack: {problem}") from problem
+    if not isinstance(fields, tuple) or len(fields) != len(row.fields):
+        raise MessageError(f"{row.name}: not an array of {len(row.fields)} fields")
+    return fields
+
+
+def describe() -> str:
+    """The table as text, for `--describe` and the docs."""
+    lines = []
+    for row in MESSAGES.values():
+        lines.append(f"{row.id:#04x} {row.name} v{row.version} ({row.direction}): {', '.join(row.fields)}")
+        lines.append(f"     {row.doc}")
+    return "\n".join(lines)
