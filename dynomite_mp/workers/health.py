@@ -14,6 +14,7 @@ from dynomite_mp.enums import NodeState, ProcessState, Role
 from dynomite_mp.workers.node_figures import NodeFigures, ProcessFigures
 
 HEARTBEAT_STALE_NS: Final = 10_000_000_000
+SAID_BY_GOSSIP: Final = frozenset(NodeState) - {NodeState.INIT, NodeState.NORMAL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +67,13 @@ def ready(node: NodeFigures, now_ns: int) -> Verdict:
 
 
 def node_state(node: NodeFigures) -> NodeState:
-    """The state word of `/state/get_state`, from the states of the io workers.
+    """The state word of `/state/get_state`: what gossip has been told that it is, else what the io workers make of it.
 
     The datastore has no say here, as in C: a node whose store is away still coordinates.
     """
+    told = node.total("node_state")
+    if told in SAID_BY_GOSSIP:
+        return NodeState(told)
     states = {worker.state for worker in node.all(Role.IO)}
     if ProcessState.RUNNING in states:
         return NodeState.NORMAL

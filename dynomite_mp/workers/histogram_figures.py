@@ -15,7 +15,14 @@ import math
 from collections import deque
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final
+
+from dynomite_mp.ipc.layout import HISTOGRAM_BUCKETS, histogram_bucket_bounds
+
+NO_COUNTS: Final = (0,) * HISTOGRAM_BUCKETS
+BUCKET_ENDS: Final = tuple(histogram_bucket_bounds(bucket)[1] for bucket in range(HISTOGRAM_BUCKETS))
+"""The lowest value that a bucket does not take any more."""
 
 WINDOW_S: Final = 300.0
 READING_EVERY_S: Final = 30.0
@@ -23,31 +30,31 @@ READING_EVERY_S: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class HistogramFigures:
-    """Counts by bucket. `bounds[i]` is the highest value that bucket i takes; `total` is the sum of the values."""
+    """Counts by bucket. `total` is the sum of the values, `highest` the greatest of them since boot."""
 
-    bounds: tuple[int, ...]
-    counts: tuple[int, ...]
-    total: int
+    counts: tuple[int, ...] = NO_COUNTS
+    total: int = 0
+    highest: int = 0
 
     @property
     def count(self) -> int:
         return sum(self.counts)
 
     def percentile(self, share: float) -> int:
-        """The bound of the bucket that holds the value below which `share` of all values lie; 0 when empty.
+        """The greatest value of the bucket in which `share` of all values are reached; 0 when there are none.
 
-        The upper bound: a percentile is never shown better than it was.
+        Never better than it was, by at most an eighth worse, and never above the greatest value seen.
         """
         count = self.count
         if not count:
             return 0
         wanted = max(1, math.ceil(share * count))
-        seen = 0
-        for bound, here in zip(self.bounds, self.counts, strict=True):
-            seen += here
-            if seen >= wanted:
-                return bound
-        return self.bounds[-1]
+        reached = next(i for i, so_far in enumerate(accumulate(self.counts)) if so_far >= wanted)
+        return min(BUCKET_ENDS[reached] - 1, self.highest)
+
+    def below(self, bucket: int) -> int:
+        """How many values lie in the buckets before this one."""
+        return sum(self.counts[:bucket])
 
     @property
     def maximum(self) -> int:
@@ -65,18 +72,18 @@ class HistogramFigures:
         counts = tuple(now - then for now, then in zip(self.counts, earlier.counts, strict=True))
         if min(counts, default=0) < 0 or self.total < earlier.total:
             return self
-        return HistogramFigures(self.bounds, counts, self.total - earlier.total)
+        return HistogramFigures(counts, self.total - earlier.total, self.highest)
 
 
-def merged(histograms: Iterable[HistogramFigures], bounds: tuple[int, ...]) -> HistogramFigures:
-    """The sum of histograms that share their bounds."""
-    counts = [0] * len(bounds)
-    total = 0
-    for histogram in histograms:
-        total += histogram.total
-        for i, here in enumerate(histogram.counts):
-            counts[i] += here
-    return HistogramFigures(bounds, tuple(counts), total)
+def merged(histograms: Iterable[HistogramFigures]) -> HistogramFigures:
+    parts = tuple(histograms)
+    if not parts:
+        return HistogramFigures()
+    return HistogramFigures(
+        tuple(map(sum, zip(*(part.counts for part in parts), strict=True))),
+        sum(part.total for part in parts),
+        max(part.highest for part in parts),
+    )
 
 
 Readings = Mapping[Hashable, HistogramFigures]

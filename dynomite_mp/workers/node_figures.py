@@ -5,14 +5,15 @@ A reading is plain immutable data. Every document the admin process serves (`inf
 from the counter slab.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from dynomite_mp.enums import ProcessState, Role
-from dynomite_mp.workers.histogram_figures import HistogramFigures
+from dynomite_mp.ipc.counter_table import COUNTERS, Merge
+from dynomite_mp.workers.histogram_figures import HistogramFigures, merged
 
-HistogramName = tuple[str, str]
-"""Kind of the histogram ("request_latency", ...) and class of the command."""
+MERGES: Final[Mapping[str, Merge]] = {row.name: row.merge for row in COUNTERS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,11 @@ class NodeIdentity:
 
 @dataclass(frozen=True, slots=True)
 class ProcessFigures:
-    """One process. `cells` are its counters and gauges by name; `commands[i]` counts the command with id i."""
+    """One process.
+
+    `cells` are its counters and gauges by the name of their row in the counter table, connection groups added up;
+    `commands[i]` counts the requests for the command with id i. A process that writes no figures has no cells.
+    """
 
     role: Role
     index: int
@@ -46,7 +51,7 @@ class ProcessFigures:
     heartbeat_ns: int
     cells: Mapping[str, int] = field(default_factory=dict)
     commands: tuple[int, ...] = ()
-    histograms: Mapping[HistogramName, HistogramFigures] = field(default_factory=dict)
+    histograms: Mapping[str, HistogramFigures] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -71,8 +76,10 @@ class RingFigures:
     depth_bytes: int
     high_water_bytes: int
     records: int
-    bytes: int
+    total_bytes: int
     failed_offers: int
+    dropped: int
+    handler_errors: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +94,16 @@ class NodeFigures:
     def one(self, role: Role) -> ProcessFigures | None:
         return next(iter(self.all(role)), None)
 
-    def total(self, names: Iterable[str]) -> int:
-        """The sum of these cells over all processes; a process without such a cell adds nothing."""
-        return sum(process.cell(name) for name in names for process in self.processes)
+    def total(self, name: str) -> int:
+        """The node's value of a row of the counter table, merged from its processes as the row says."""
+        values = [process.cell(name) for process in self.processes]
+        return max(values, default=0) if MERGES[name] is Merge.MAX else sum(values)
+
+    def histogram(self, *names: str) -> HistogramFigures:
+        """The histograms of these names, over all processes, as one."""
+        return merged(p.histograms[name] for p in self.processes for name in names if name in p.histograms)
 
     def command_counts(self) -> list[int]:
-        """How often each command id was asked for, over all io workers."""
+        """How often each command id was asked for, over all processes."""
         rows = [process.commands for process in self.processes if process.commands]
         return [sum(column) for column in zip(*rows, strict=True)]

@@ -25,6 +25,10 @@ class SystemFigures:
     pss_bytes: int | None
     open_fds: int | None
 
+    @property
+    def cpu_s(self) -> float:
+        return self.cpu_user_s + self.cpu_system_s
+
 
 class ProcessTable:
     """Remembers the psutil object and the last PSS of each pid that is still the process it was."""
