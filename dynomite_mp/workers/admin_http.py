@@ -128,6 +128,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def _route_handler(route: Route, service: RestService, admin_token: str | None) -> Handler:
+    """What aiohttp calls for a row."""
+
     async def handle(request: web.Request) -> web.StreamResponse:
         if route.mutating:
             peername = request.transport.get_extra_info("peername") if request.transport else ()
@@ -151,8 +153,9 @@ async def _plain_errors(request: web.Request, handler: Handler) -> web.StreamRes
     except web.HTTPNotFound:
         return _said(404, "unknown path; /help lists all of them")
     except web.HTTPMethodNotAllowed as error:
-        response = _said(405, f"{request.method} is not accepted here; use {' or '.join(sorted(error.allowed_methods))}")
-        response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
+        allowed = sorted(error.allowed_methods)
+        response = _said(405, f"{request.method} is not accepted here; use {' or '.join(allowed)}")
+        response.headers["Allow"] = ", ".join(allowed)
         return response
     except web.HTTPException as error:
         return _said(error.status, error.reason)
@@ -161,8 +164,16 @@ async def _plain_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return _said(500, "this failed inside the admin process; its log has the reason")
 
 
-def application(service: RestService, admin_token: str | None) -> web.Application:
-    app = web.Application(middlewares=[_plain_errors], client_max_size=MAX_BODY_BYTES)
+def application(service: RestService, admin_token: str | None, answered: Callable[[int], None]) -> web.Application:
+    """`answered` is told the status of every answer."""
+
+    @web.middleware
+    async def counted(request: web.Request, handler: Handler) -> web.StreamResponse:
+        response = await handler(request)
+        answered(response.status)
+        return response
+
+    app = web.Application(middlewares=[counted, _plain_errors], client_max_size=MAX_BODY_BYTES)
     for route in ROUTES:
         handler = _route_handler(route, service, admin_token)
         for method in route.methods:
@@ -174,6 +185,20 @@ def application(service: RestService, admin_token: str | None) -> web.Applicatio
 
 
 # ---------------------------------------------------------------- connections
+
+
+async def http_server(service: RestService, admin_token: str | None, answered: Callable[[int], None]) -> web.Server:
+    """The factory of aiohttp's protocols for the table. The caller owns the sockets."""
+    runner = web.AppRunner(
+        application(service, admin_token, answered),
+        handle_signals=False,
+        access_log=None,
+        keepalive_timeout=CONNECTION_LIFE_S,
+    )
+    await runner.setup()
+    server = runner.server
+    assert isinstance(server, web.Server)
+    return server
 
 
 class _Refused(asyncio.Protocol):
@@ -211,6 +236,6 @@ class ConnectionGate:
         for handler in old:
             del seen[handler]
             if handler.transport is not None:
-                cast(asyncio.Transport, handler.transport).abort()
+                handler.transport.abort()
         self._first_seen_s = seen
         return len(old)

@@ -1,6 +1,6 @@
 """`/cluster_describe`: datacenters, racks and nodes in the C server's form, with fields of ours after its own.
 
-This version knows one node, itself: what it serves is what it describes, so seeds that it does not talk to are left out.
+This version knows one node, itself. What it serves is what it describes: seeds that it does not talk to are left out.
 """
 
 from typing import Any
@@ -17,13 +17,12 @@ def host_and_port(address: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def cluster_document(node: NodeFigures, public_address: str = "", public_name: str = "") -> dict[str, Any]:
-    """`public_address` and `public_name` are what the environment says about a machine whose own addresses are private."""
+def cluster_document(node: NodeFigures) -> dict[str, Any]:
     who = node.identity
     host, port = host_and_port(who.dyn_listen)
     server: dict[str, Any] = {
-        "name": public_address or host,
-        "host": public_name or host,
+        "name": who.public_address or host,
+        "host": who.public_name or host,
         "port": port,
         "token": who.tokens[0] if who.tokens else 0,
         "tokens": list(who.tokens),

@@ -39,8 +39,8 @@ _NAMES: Final[Mapping[str, str]] = {
     "lreqm": "lrem",
     "sunion": "sunion",
     "ping": "ping",
-    "lists": "lindex linsert llen lmove lmpop lpop lpos lpush lpushx lrange lrem lset ltrim rpop rpoplpush rpush rpushx "
-    "blmove blmpop blpop brpop brpoplpush",
+    "lists": "lindex linsert llen lmove lmpop lpop lpos lpush lpushx lrange lrem lset ltrim rpop rpoplpush rpush "
+    "rpushx blmove blmpop blpop brpop brpoplpush",
     "sets": "sadd scard sdiff sdiffstore sinter sintercard sinterstore sismember smembers smismember smove spop "
     "srandmember srem sscan sunion sunionstore",
     "hashes": "hdel hexists hget hgetall hincrby hincrbyfloat hkeys hlen hmget hmset hrandfield hscan hset hsetnx "

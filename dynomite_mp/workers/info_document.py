@@ -8,33 +8,45 @@ to feed with stays 0, as it does in C for several of them.
 Percentiles and means are those of the last minutes (`HistogramWindow`); latencies are in microseconds.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from dynomite_mp.enums import Role
 from dynomite_mp.ipc.counter_table import COMMAND_CLASSES
+from dynomite_mp.ipc.layout import HISTOGRAM_BUCKETS
+from dynomite_mp.ipc.slab import HistogramValues
 from dynomite_mp.workers.command_kinds import KINDS, counts_by_kind
 from dynomite_mp.workers.health import node_state
-from dynomite_mp.workers.histogram_figures import HistogramFigures, merged
 from dynomite_mp.workers.node_figures import NodeFigures, ProcessFigures, RingFigures
 from dynomite_mp.workers.process_figures import SystemFigures
 
 SERVICE: Final = "dynomite"
+NOTHING: Final = HistogramValues((0,) * HISTOGRAM_BUCKETS, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class InfoInput:
-    """Everything the document is made of. `recent` has the histograms of the last minutes, merged over processes."""
+    """Everything the document is made of. `recent` has the histograms of the last minutes."""
 
     node: NodeFigures
-    recent: Mapping[str, HistogramFigures]
+    recent: Mapping[str, HistogramValues]
     system: Mapping[int, SystemFigures]
     command_names: Sequence[str]
     hostname: str
     now_unix_s: float
 
-    def histogram(self, *names: str) -> HistogramFigures:
-        return merged(self.recent[name] for name in names if name in self.recent)
+    def histogram(self, *names: str) -> HistogramValues:
+        """The sum of these histograms."""
+        return sum((self.recent[name] for name in names if name in self.recent), start=NOTHING)
+
+    def percentile(self, names: Sequence[str], percent: float) -> int:
+        return self.histogram(*names).percentile(percent)
+
+    def mean(self, names: Sequence[str]) -> int:
+        """Rounded up, as the C server has it."""
+        return math.ceil(self.histogram(*names).mean)
 
 
 Field = Callable[[InfoInput], int | str]
@@ -49,7 +61,9 @@ def _uptime_s(given: InfoInput) -> int:
 
 
 def _memory_kib(given: InfoInput) -> int:
-    return sum(figures.rss_bytes for figures in given.system.values()) // 1024
+    """Of the node's own processes; the datastore has figures of its own."""
+    pids = [process.pid for process in given.node.processes if process.role is not Role.DATASTORE]
+    return sum(given.system[pid].rss_bytes for pid in pids if pid in given.system) // 1024
 
 
 def _by_class(kind: str) -> tuple[str, ...]:
@@ -63,24 +77,24 @@ SERVER_LATENCY: Final = _by_class("server_latency")
 def _spread(prefix: str, names: tuple[str, ...], unit: Callable[[int], int]) -> dict[str, Field]:
     """The five fields that C makes of a histogram of client requests."""
     return {
-        f"{prefix}_max": lambda given: unit(given.histogram(*names).maximum),
-        f"{prefix}_999th": lambda given: unit(given.histogram(*names).percentile(0.999)),
-        f"{prefix}_99th": lambda given: unit(given.histogram(*names).percentile(0.99)),
-        f"{prefix}_95th": lambda given: unit(given.histogram(*names).percentile(0.95)),
-        f"{prefix}_mean": lambda given: unit(given.histogram(*names).mean),
+        f"{prefix}_max": lambda given: unit(given.percentile(names, 100)),
+        f"{prefix}_999th": lambda given: unit(given.percentile(names, 99.9)),
+        f"{prefix}_99th": lambda given: unit(given.percentile(names, 99)),
+        f"{prefix}_95th": lambda given: unit(given.percentile(names, 95)),
+        f"{prefix}_mean": lambda given: unit(given.mean(names)),
     }
 
 
 def _pair(noun: str, *names: str) -> dict[str, Field]:
     """The two fields that C makes of a time on the way to a target."""
     return {
-        f"average_{noun}": lambda given: _us(given.histogram(*names).mean),
-        f"99_{noun}": lambda given: _us(given.histogram(*names).percentile(0.99)),
+        f"average_{noun}": lambda given: _us(given.mean(names)),
+        f"99_{noun}": lambda given: _us(given.percentile(names, 99)),
     }
 
 
 def _queue_99(name: str) -> dict[str, Field]:
-    return {f"{name}_99": lambda given: given.histogram(name).percentile(0.99)}
+    return {f"{name}_99": lambda given: given.percentile((name,), 99)}
 
 
 NODE_FIELDS: Final[Mapping[str, Field]] = {
@@ -239,12 +253,12 @@ def _ring(ring: RingFigures) -> dict[str, Any]:
     return {
         "producer": ring.producer,
         "consumer": ring.consumer,
-        "capacity_bytes": ring.capacity_bytes,
-        "depth_bytes": ring.depth_bytes,
-        "high_water_bytes": ring.high_water_bytes,
-        "records": ring.records,
-        "failed_offers": ring.failed_offers,
-        "dropped": ring.dropped,
+        "capacity_bytes": ring.values.capacity_bytes,
+        "depth_bytes": ring.values.depth_bytes,
+        "high_water_bytes": ring.values.high_water_bytes,
+        "records": ring.values.records,
+        "failed_offers": ring.values.failed_offers,
+        "dropped": ring.values.dropped,
     }
 
 
@@ -258,13 +272,13 @@ def info_document(given: InfoInput) -> dict[str, Any]:
     document: dict[str, Any] = {name: field(given) for name, field in NODE_FIELDS.items()}
 
     server: dict[str, Any] = {}
-    kinds = counts_by_kind(given.command_names, node.command_counts())
+    kinds = counts_by_kind(given.command_names, node.commands)
     for name in SERVER_FIELDS:
         kind = name.removeprefix("redis_req_")
         server[name] = kinds[kind] if kind != name else node.total(name)
     server |= {name: node.total(name) for name in OUR_SERVER_FIELDS}
 
-    pool = {name: node.total(RENAMED.get(name, name)) for name in POOL_FIELDS}
+    pool: dict[str, Any] = {name: node.total(RENAMED.get(name, name)) for name in POOL_FIELDS}
     pool |= {name: node.total(name) for name in OUR_POOL_FIELDS}
     pool[_unused(node.identity.datastore, pool)] = server
 

@@ -8,10 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from dynomite_mp.config import Config
 from dynomite_mp.enums import Consistency
-
-LOG_LEVEL_MIN: Final = 0
-LOG_LEVEL_MAX: Final = 11
 
 # Settings with a verb but, in this version, without an effect. A verb that asks for what already holds is still OK.
 NOT_IN_THIS_VERSION: Final[Mapping[str, str]] = {
@@ -31,8 +29,17 @@ class LiveSettings:
     read_consistency: Consistency = Consistency.DC_ONE
     write_consistency: Consistency = Consistency.DC_ONE
     timeout_factor: int = 1
-    log_level: int = 5
+    log_level: int = 6
     read_repairs_enabled: bool = False
+
+    @classmethod
+    def of(cls, config: Config) -> "LiveSettings":
+        return cls(
+            read_consistency=config.read_consistency,
+            write_consistency=config.write_consistency,
+            log_level=config.log_level,
+            read_repairs_enabled=config.read_repairs_enabled,
+        )
 
     def holds(self, key: str, value: str | int) -> bool:
         """Whether a setting already has this value. What is no field of this class never has."""

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from dynomite_mp.enums import Consistency, NodeState
+from dynomite_mp.log import LEVEL_MAX, LEVEL_MIN
 from dynomite_mp.workers import health
 from dynomite_mp.workers.cluster_document import cluster_document
-from dynomite_mp.workers.live_settings import LOG_LEVEL_MAX, LOG_LEVEL_MIN, NOT_IN_THIS_VERSION, LiveSettings
+from dynomite_mp.workers.live_settings import NOT_IN_THIS_VERSION, LiveSettings
 from dynomite_mp.workers.node_figures import NodeFigures
 
 TEXT: Final = "text/plain; charset=utf-8"
@@ -156,15 +157,15 @@ class RestService:
 
     async def set_log_level(self, words: Words) -> Answer:
         level = _whole_number(words["level"])
-        if level is None or not LOG_LEVEL_MIN <= level <= LOG_LEVEL_MAX:
-            return Answer.text(f"the log level is a whole number from {LOG_LEVEL_MIN} to {LOG_LEVEL_MAX}\n", 400)
+        if level is None or not LEVEL_MIN <= level <= LEVEL_MAX:
+            return Answer.text(f"the log level is a whole number from {LEVEL_MIN} to {LEVEL_MAX}\n", 400)
         return await self._set("log_level", level)
 
     async def log_level_up(self, words: Words) -> Answer:
-        return await self._set("log_level", min(self._settings.log_level + 1, LOG_LEVEL_MAX))
+        return await self._set("log_level", min(self._settings.log_level + 1, LEVEL_MAX))
 
     async def log_level_down(self, words: Words) -> Answer:
-        return await self._set("log_level", max(self._settings.log_level - 1, LOG_LEVEL_MIN))
+        return await self._set("log_level", max(self._settings.log_level - 1, LEVEL_MIN))
 
     async def reset_histograms(self, words: Words) -> Answer:
         self._source.forget_histograms()
@@ -228,8 +229,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("/help", RestService.help, READ_ONLY, "this list"),
     Route("/ping", RestService.ping, READ_ONLY, "OK while the admin process answers"),
     Route("/metrics", RestService.metrics, READ_ONLY, "figures for Prometheus", methods=GET),
-    Route("/health/live", RestService.health_live, READ_ONLY, "200 while the supervisor lives, else 503", methods=GET),
-    Route("/health/ready", RestService.health_ready, READ_ONLY, "200 while clients can be served, else 503", methods=GET),
+    Route("/health/live", RestService.health_live, READ_ONLY, "200 while the supervisor lives, or 503", methods=GET),
+    Route("/health/ready", RestService.health_ready, READ_ONLY, "200 while clients are served, or 503", methods=GET),
     Route("/cluster_describe", RestService.cluster_describe, READ_ONLY, "datacenters, racks and nodes, as JSON"),
     Route("/get_consistency", RestService.get_consistency, READ_ONLY, "levels of reads and writes"),
     Route(
@@ -274,7 +275,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         RestService.set_log_level,
         MUTATING,
         "how much is logged, as the C server counts",
-        {"level": f"{LOG_LEVEL_MIN}-{LOG_LEVEL_MAX}"},
+        {"level": f"{LEVEL_MIN}-{LEVEL_MAX}"},
     ),
     Route("/loglevelup", RestService.log_level_up, MUTATING, "log one level more"),
     Route("/logleveldown", RestService.log_level_down, MUTATING, "log one level less"),
