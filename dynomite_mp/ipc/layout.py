@@ -9,9 +9,9 @@ after it has handled a record). Code uses the long names. Both are 64-bit byte c
 the data area is `pos & (capacity_bytes - 1)`.
 
     ring segment (anonymous: unlinked once mapped)
-    +-----------------+----------------------+-----------+-----------+----
-    | segment header  | one line a doorbell  | ring 0    | ring 1    | ...
-    +-----------------+----------------------+-----------+-----------+----
+    +----------------------+-----------+-----------+----
+    | one line a doorbell  | ring 0    | ring 1    | ...
+    +----------------------+-----------+-----------+----
 
     ring                                             record (starts at a multiple of 8)
     +------------------------------------------+     0        4        8
@@ -44,8 +44,6 @@ PADDING_TYPE = 0
 SPILL_BIT = 0x40000000
 
 # --- ring segment ---
-SEGMENT_MAGIC = 0x31474553504D4E44  # "DNMPSEG1"
-SEGMENT_HEADER_BYTES = LINE_BYTES
 DOORBELL_BYTES = LINE_BYTES
 
 # --- counter slab: u64 words; the magic is written last, so a reader never sees a half-made slab ---

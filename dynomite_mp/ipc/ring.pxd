@@ -67,3 +67,4 @@ cdef class SpscRing:
     # compares the positions, never a cached copy: the test of the sleep protocol
     cdef bint c_is_empty(self) noexcept nogil
     cdef void c_count_drop(self) noexcept nogil
+    cdef void note_depth(self, uint64_t end_pos) noexcept nogil

@@ -10,7 +10,7 @@ A size or a queue bound is a number of bytes or the name of the config key that 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, NamedTuple
+from typing import Final
 
 from dynomite_mp.enums import Role
 from dynomite_mp.ipc import messages
@@ -19,7 +19,8 @@ KIB = 1024
 MIB = 1024 * 1024
 
 
-class Endpoint(NamedTuple):
+@dataclass(frozen=True, slots=True, order=True)
+class Endpoint:
     """A process of the node: its role and its number among those of that role."""
 
     role: Role
@@ -150,9 +151,7 @@ def slab_processes(io_workers: int) -> tuple[Endpoint, ...]:
     return (*endpoints(io_workers), Endpoint(Role.DATASTORE, 0))
 
 
-def expand(
-    io_workers: int, sizes: Mapping[str, int], rows: Iterable[RingRow] = WIRING
-) -> tuple[RingSpec, ...]:
+def expand(io_workers: int, sizes: Mapping[str, int], rows: Iterable[RingRow] = WIRING) -> tuple[RingSpec, ...]:
     """One RingSpec per pair of processes; `sizes` holds the config keys that the rows name, in bytes.
 
     A capacity is rounded up to a power of two.

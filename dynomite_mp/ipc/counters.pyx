@@ -1,0 +1,126 @@
+"""The writer's side of the counter slab: one process, one record, plain additions that any process may read.
+
+Not the table (counter_table.py), not the named segment (segment.py), not the reader (slab.py).
+
+A word has one writer. The supervisor writes the first 16 words of each record (pid, state, boot count), the worker all
+the rest; no addition needs a locked instruction and no reader needs a lock. Values of one record may belong to
+different moments.
+"""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+
+from dynomite_mp.ipc import counter_table, layout
+
+cdef dict CELL_INDEX = {name: i for i, name in enumerate(counter_table.cell_names())}
+cdef dict HISTOGRAM_INDEX = {name: i for i, name in enumerate(counter_table.histogram_names())}
+cdef dict SUPERVISOR_WORD = {name: i for i, name in enumerate(layout.PROCESS_SUPERVISOR_WORDS)}
+cdef int CELLS = len(CELL_INDEX)
+cdef int HISTOGRAM_ROWS = len(HISTOGRAM_INDEX)
+cdef int HEADER_WORDS = layout.PROCESS_HEADER_WORDS
+cdef list GAUGE_CELLS = [
+    CELL_INDEX[name]
+    for row in counter_table.COUNTERS
+    if row.kind is counter_table.Kind.GAUGE
+    for name in counter_table.cell_names((row,))
+]
+
+
+cpdef int cell_index(str name) except -1:
+    """Place of a counter or gauge; KeyError for a name that is no row of the table."""
+    return CELL_INDEX[name]
+
+
+cpdef int histogram_index(str name) except -1:
+    """Place of a histogram; KeyError for a name that is no row of the table."""
+    return HISTOGRAM_INDEX[name]
+
+
+def process_record_bytes() -> int:
+    """Size of one process's record."""
+    words = HEADER_WORDS + layout.align(CELLS, 16) + COMMAND_CELLS + HISTOGRAM_ROWS * HISTOGRAM_WORDS
+    return layout.align(words * 8, layout.LINE_BYTES)
+
+
+def bucket_of(uint64_t value) -> int:
+    """Histogram bucket of a value, as observe() chooses it."""
+    return histogram_bucket(value)
+
+
+cdef class SlabWriter:
+    """The record of one process, over a part of a writable buffer."""
+
+    def __cinit__(self, memory, offset=0):
+        cdef Py_ssize_t start = offset
+        PyObject_GetBuffer(memory, &self.view, PyBUF_SIMPLE | PyBUF_WRITABLE)
+        self.mapped = True
+        if start < 0 or start % 8 or self.view.len < start + <Py_ssize_t>process_record_bytes():
+            raise ValueError(f"no process record fits at {offset} of {self.view.len} bytes")
+        self.header = <uint64_t*>(<char*>self.view.buf + start)
+        self.cells = self.header + HEADER_WORDS
+        self.commands = self.cells + <int>layout.align(CELLS, 16)
+        self.histograms = self.commands + COMMAND_CELLS
+
+    def __dealloc__(self):
+        if self.mapped:
+            PyBuffer_Release(&self.view)
+
+    cdef void observe(self, int histogram, uint64_t value) noexcept nogil:
+        cdef uint64_t* words = self.histograms + histogram * HISTOGRAM_WORDS
+        shared_add_single_writer(&words[histogram_bucket(value)], 1)
+        shared_add_single_writer(&words[HISTOGRAM_BUCKETS], value)
+        shared_add_single_writer(&words[HISTOGRAM_BUCKETS + 1], 1)
+        if value > shared_load_relaxed(&words[HISTOGRAM_BUCKETS + 2]):
+            shared_store_relaxed(&words[HISTOGRAM_BUCKETS + 2], value)
+
+    def count(self, str name, uint64_t n=1):
+        """Add to a counter or gauge by name; hot code uses add(cell_index(...), n)."""
+        self.add(cell_index(name), n)
+
+    def uncount(self, str name, uint64_t n=1):
+        """Take from a gauge by name."""
+        self.sub(cell_index(name), n)
+
+    def set_gauge(self, str name, uint64_t value):
+        self.put(cell_index(name), value)
+
+    def get(self, str name):
+        return self.value(cell_index(name))
+
+    def record(self, str histogram, uint64_t value):
+        """observe() by name."""
+        self.observe(histogram_index(histogram), value)
+
+    def record_command(self, uint32_t command_id):
+        """count_command() from Python."""
+        self.count_command(command_id)
+
+    def heartbeat(self, uint64_t monotonic_ns):
+        """The worker's event loop is alive now."""
+        self.beat(monotonic_ns)
+
+    @property
+    def heartbeat_ns(self):
+        return shared_load_relaxed(&self.header[HEARTBEAT_WORD])
+
+    def set_header(self, str word, uint64_t value):
+        """The supervisor's words: role index pid state boot_count started_at_ns last_exit."""
+        shared_store_relaxed(&self.header[<int>SUPERVISOR_WORD[word]], value)
+
+    def header_word(self, str word):
+        return shared_load_relaxed(&self.header[<int>SUPERVISOR_WORD[word]])
+
+    def reset_gauges(self):
+        """The first thing that a (re)started worker does with its record; counters go on."""
+        for i in GAUGE_CELLS:
+            self.put(i, 0)
+
+    def reset_histograms(self):
+        """Forget all observations; called by the process that owns the record."""
+        cdef int i
+        for i in range(HISTOGRAM_ROWS * HISTOGRAM_WORDS):
+            shared_store_relaxed(&self.histograms[i], 0)
+
+
+if (COMMAND_CELLS, HISTOGRAM_BUCKETS, HISTOGRAM_WORDS, HEARTBEAT_WORD) != (
+        layout.COMMAND_CELLS, layout.HISTOGRAM_BUCKETS, layout.HISTOGRAM_WORDS, layout.PROCESS_HEARTBEAT_WORD):
+    raise ImportError("slab layout: counters.pxd and layout.py differ")

@@ -1,0 +1,218 @@
+"""The hot messages as bytes: heads of constant width that are valid msgpack, nothing measured or moved.
+
+Not the table (messages.py). A head is an array marker, then each integer in its widest form (0xcf u64, 0xce u32), then
+a bin32 marker; the value bytes follow. Width costs a few bytes and buys an encoder without branches and a decoder that
+only compares markers. A decoder accepts what its encoder writes and nothing else; any msgpack reader accepts both.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.string cimport memcpy
+
+cdef enum:
+    FIXARRAY = 0x90
+    UINT32 = 0xce
+    UINT64 = 0xcf
+    BIN32 = 0xc6
+
+
+cdef inline char* put_u32(char* at, unsigned char marker, uint32_t value) noexcept nogil:
+    cdef unsigned char* out = <unsigned char*>at
+    out[0] = marker
+    out[1] = <unsigned char>(value >> 24)
+    out[2] = <unsigned char>(value >> 16)
+    out[3] = <unsigned char>(value >> 8)
+    out[4] = <unsigned char>value
+    return at + 5
+
+
+cdef inline char* put_u64(char* at, uint64_t value) noexcept nogil:
+    put_u32(at + 4, 0, <uint32_t>value)
+    put_u32(at, UINT64, <uint32_t>(value >> 32))
+    return at + 9
+
+
+cdef inline uint32_t get_u32(const char* at) noexcept nogil:
+    cdef const unsigned char* p = <const unsigned char*>at
+    return (<uint32_t>p[1] << 24) | (<uint32_t>p[2] << 16) | (<uint32_t>p[3] << 8) | p[4]
+
+
+cdef inline uint64_t get_u64(const char* at) noexcept nogil:
+    return (<uint64_t>get_u32(at) << 32) | get_u32(at + 4)
+
+
+cdef int shape_is(const char* p, size_t n, const char* shape, int fields, size_t head) noexcept nogil:
+    """Whether the markers are those of `shape` (8 = u64, 4 = u32, b = bin32) and the bin ends with the payload."""
+    cdef size_t at = 1
+    cdef int i
+    cdef unsigned char marker
+    if n < head or <unsigned char>p[0] != FIXARRAY + fields:
+        return 0
+    for i in range(fields):
+        marker = <unsigned char>p[at]
+        if shape[i] == c'8':
+            if marker != UINT64:
+                return 0
+            at += 9
+        elif shape[i] == c'4':
+            if marker != UINT32:
+                return 0
+            at += 5
+        else:
+            return marker == BIN32 and n - head == get_u32(p + at)
+    return 0
+
+
+cdef size_t encode_shard_request_head(
+        char* out, uint64_t req_id, uint32_t flags, uint64_t deadline_ms, uint32_t bin_len) noexcept nogil:
+    cdef char* at = out + 1
+    out[0] = <char>(FIXARRAY + 4)
+    at = put_u64(at, req_id)
+    at = put_u32(at, UINT32, flags)
+    at = put_u64(at, deadline_ms)
+    put_u32(at, BIN32, bin_len)
+    return SHARD_REQUEST_HEAD_BYTES
+
+
+cdef int decode_shard_request(const char* p, size_t n, ShardRequest* out) noexcept nogil:
+    if not shape_is(p, n, b"848b", 4, SHARD_REQUEST_HEAD_BYTES):
+        return 0
+    out.req_id = get_u64(p + 1)
+    out.flags = get_u32(p + 10)
+    out.deadline_ms = get_u64(p + 15)
+    out.request_len = get_u32(p + 24)
+    out.request = p + SHARD_REQUEST_HEAD_BYTES
+    return 1
+
+
+cdef size_t encode_shard_reply_head(char* out, uint64_t req_id, uint32_t status, uint32_t bin_len) noexcept nogil:
+    cdef char* at = out + 1
+    out[0] = <char>(FIXARRAY + 3)
+    at = put_u64(at, req_id)
+    at = put_u32(at, UINT32, status)
+    put_u32(at, BIN32, bin_len)
+    return SHARD_REPLY_HEAD_BYTES
+
+
+cdef int decode_shard_reply(const char* p, size_t n, ShardReply* out) noexcept nogil:
+    if not shape_is(p, n, b"84b", 3, SHARD_REPLY_HEAD_BYTES):
+        return 0
+    out.req_id = get_u64(p + 1)
+    out.status = get_u32(p + 10)
+    out.reply_len = get_u32(p + 15)
+    out.reply = p + SHARD_REPLY_HEAD_BYTES
+    return 1
+
+
+cdef size_t encode_replica_reply_head(
+        char* out, uint64_t req_id, uint32_t dc_index, uint32_t status, uint32_t bin_len) noexcept nogil:
+    cdef char* at = out + 1
+    out[0] = <char>(FIXARRAY + 4)
+    at = put_u64(at, req_id)
+    at = put_u32(at, UINT32, dc_index)
+    at = put_u32(at, UINT32, status)
+    put_u32(at, BIN32, bin_len)
+    return REPLICA_REPLY_HEAD_BYTES
+
+
+cdef int decode_replica_reply(const char* p, size_t n, ReplicaReply* out) noexcept nogil:
+    if not shape_is(p, n, b"844b", 4, REPLICA_REPLY_HEAD_BYTES):
+        return 0
+    out.req_id = get_u64(p + 1)
+    out.dc_index = get_u32(p + 10)
+    out.status = get_u32(p + 15)
+    out.reply_len = get_u32(p + 20)
+    out.reply = p + REPLICA_REPLY_HEAD_BYTES
+    return 1
+
+
+cdef size_t encode_replicate_head(char* out, const Replicate* message) noexcept nogil:
+    cdef char* at = out + 1
+    out[0] = <char>(FIXARRAY + 12)
+    at = put_u64(at, message.req_id)
+    at = put_u64(at, message.origin_node)
+    at = put_u32(at, UINT32, message.origin_boot)
+    at = put_u32(at, UINT32, message.origin_worker)
+    at = put_u64(at, message.sequence)
+    at = put_u64(at, message.stamp)
+    at = put_u32(at, UINT32, message.conflict_class)
+    at = put_u32(at, UINT32, message.token)
+    at = put_u64(at, message.dc_mask)
+    at = put_u32(at, UINT32, message.need_ack)
+    at = put_u64(at, message.deadline_ms)
+    put_u32(at, BIN32, message.request_len)
+    return REPLICATE_HEAD_BYTES
+
+
+cdef int decode_replicate(const char* p, size_t n, Replicate* out) noexcept nogil:
+    if not shape_is(p, n, b"88448844848b", 12, REPLICATE_HEAD_BYTES):
+        return 0
+    out.req_id = get_u64(p + 1)
+    out.origin_node = get_u64(p + 10)
+    out.origin_boot = get_u32(p + 19)
+    out.origin_worker = get_u32(p + 24)
+    out.sequence = get_u64(p + 29)
+    out.stamp = get_u64(p + 38)
+    out.conflict_class = get_u32(p + 47)
+    out.token = get_u32(p + 52)
+    out.dc_mask = get_u64(p + 57)
+    out.need_ack = get_u32(p + 66)
+    out.deadline_ms = get_u64(p + 71)
+    out.request_len = get_u32(p + 80)
+    out.request = p + REPLICATE_HEAD_BYTES
+    return 1
+
+
+def encode_hot(int message_id, tuple values) -> bytes:
+    """Payload of a hot message as the hot path writes it; the last value is the bytes."""
+    cdef char head[HEAD_BYTES_MAX]
+    cdef size_t head_len
+    cdef Replicate replicate
+    cdef bytes value = bytes(values[len(values) - 1])
+    cdef uint32_t value_len = len(value)
+    if message_id == MESSAGE_SHARD_REQUEST:
+        head_len = encode_shard_request_head(head, values[0], values[1], values[2], value_len)
+    elif message_id == MESSAGE_SHARD_REPLY:
+        head_len = encode_shard_reply_head(head, values[0], values[1], value_len)
+    elif message_id == MESSAGE_REPLICA_REPLY:
+        head_len = encode_replica_reply_head(head, values[0], values[1], values[2], value_len)
+    elif message_id == MESSAGE_REPLICATE:
+        (replicate.req_id, replicate.origin_node, replicate.origin_boot, replicate.origin_worker, replicate.sequence,
+         replicate.stamp, replicate.conflict_class, replicate.token, replicate.dc_mask, replicate.need_ack,
+         replicate.deadline_ms, _) = values
+        replicate.request_len = value_len
+        head_len = encode_replicate_head(head, &replicate)
+    else:
+        raise KeyError(message_id)
+    payload = PyBytes_FromStringAndSize(NULL, head_len + value_len)
+    memcpy(PyBytes_AS_STRING(payload), head, head_len)
+    memcpy(PyBytes_AS_STRING(payload) + head_len, PyBytes_AS_STRING(value), value_len)
+    return payload
+
+
+def decode_hot(int message_id, bytes payload) -> tuple | None:
+    """Fields of a hot message, or None for a payload that its encoder would not have written."""
+    cdef const char* p = PyBytes_AS_STRING(payload)
+    cdef size_t n = len(payload)
+    cdef ShardRequest request
+    cdef ShardReply reply
+    cdef ReplicaReply replica
+    cdef Replicate write
+    if message_id == MESSAGE_SHARD_REQUEST:
+        if not decode_shard_request(p, n, &request):
+            return None
+        return (request.req_id, request.flags, request.deadline_ms, request.request[:request.request_len])
+    if message_id == MESSAGE_SHARD_REPLY:
+        if not decode_shard_reply(p, n, &reply):
+            return None
+        return (reply.req_id, reply.status, reply.reply[:reply.reply_len])
+    if message_id == MESSAGE_REPLICA_REPLY:
+        if not decode_replica_reply(p, n, &replica):
+            return None
+        return (replica.req_id, replica.dc_index, replica.status, replica.reply[:replica.reply_len])
+    if message_id == MESSAGE_REPLICATE:
+        if not decode_replicate(p, n, &write):
+            return None
+        return (write.req_id, write.origin_node, write.origin_boot, write.origin_worker, write.sequence, write.stamp,
+                write.conflict_class, write.token, write.dc_mask, write.need_ack, write.deadline_ms,
+                write.request[:write.request_len])
+    raise KeyError(message_id)
