@@ -2,12 +2,12 @@
 
 *Live* means that the processes that must answer do: the supervisor's heartbeat is fresh (the admin process shows its
 own life by answering). *Ready* means that a client that connects now can be served: an io worker runs, its heartbeat
-is fresh, and it has a connection to the datastore.
+is fresh, and its datastore answers.
 
 No clock, no socket: `now_ns` is passed in, a verdict is returned.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from dynomite_mp.enums import NodeState, ProcessState, Role
@@ -23,7 +23,6 @@ class Verdict:
 
     good: bool
     reasons: tuple[str, ...] = ()
-    detail: dict[str, object] = field(default_factory=dict)
 
 
 def heartbeat_age_ns(process: ProcessFigures, now_ns: int) -> int:
@@ -52,8 +51,8 @@ def _io_reason(worker: ProcessFigures, now_ns: int) -> str | None:
     stale = _stale(worker, now_ns)
     if stale:
         return stale
-    if not worker.cell("server_connections"):
-        return f"{worker.name} has no connection to the datastore"
+    if not worker.cell("server_up"):
+        return f"{worker.name} has no datastore"
     return None
 
 
