@@ -22,6 +22,7 @@ import asyncio
 import hmac
 import ipaddress
 import logging
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, cast
 from urllib.parse import urlsplit
@@ -47,10 +48,20 @@ OVERLOADED: Final = (
 # ---------------------------------------------------------------- who may change anything
 
 
-def is_loopback(peername: object) -> bool:
-    """Whether the other end is on this machine. A unix socket has no address and is always local."""
-    if not isinstance(peername, tuple) or not peername:
+def is_local(transport: asyncio.BaseTransport | None) -> bool:
+    """Whether the other end is on this machine."""
+    if transport is None:
+        return False
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family == socket.AF_UNIX:
         return True
+    return is_loopback(transport.get_extra_info("peername"))
+
+
+def is_loopback(peername: object) -> bool:
+    """Whether an address of a TCP connection is of this machine; one that is not known is not."""
+    if not isinstance(peername, tuple) or not peername:
+        return False
     try:
         address = ipaddress.ip_address(str(peername[0]).partition("%")[0])
     except ValueError:
@@ -89,8 +100,8 @@ def bearer_token(headers: Mapping[str, str]) -> str | None:
     return token.strip() if scheme.lower() == "bearer" else None
 
 
-def refusal_of_mutation(peername: object, headers: Mapping[str, str], admin_token: str | None) -> str | None:
-    """Why this caller may not change anything, or None when it may."""
+def refusal_of_mutation(local: bool, headers: Mapping[str, str], admin_token: str | None) -> str | None:
+    """Why a caller, on this machine or not, may not change anything; None when it may."""
     offered = bearer_token(headers)
     if offered is not None:
         if admin_token and hmac.compare_digest(offered.encode(), admin_token.encode()):
@@ -101,7 +112,7 @@ def refusal_of_mutation(peername: object, headers: Mapping[str, str], admin_toke
         if admin_token
         else "set admin_token in the configuration and send it as 'Authorization: Bearer <admin_token>'"
     )
-    if not is_loopback(peername):
+    if not local:
         return f"changes are accepted from this machine only; {wanted}"
     if any(name in headers for name in PROXY_HEADERS):
         return f"changes through a proxy need the token; {wanted}"
@@ -132,8 +143,7 @@ def _route_handler(route: Route, service: RestService, admin_token: str | None) 
 
     async def handle(request: web.Request) -> web.StreamResponse:
         if route.mutating:
-            peername = request.transport.get_extra_info("peername") if request.transport else ()
-            refusal = refusal_of_mutation(peername, request.headers, admin_token)
+            refusal = refusal_of_mutation(is_local(request.transport), request.headers, admin_token)
             if refusal is not None:
                 return _said(403, refusal)
         try:
