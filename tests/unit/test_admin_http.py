@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import uvloop
-from admin_node import FakeNode, fake_node
 
 from dynomite_mp.enums import Consistency, ProcessState, Role
 from dynomite_mp.workers import admin_http
 from dynomite_mp.workers.live_settings import NOT_IN_THIS_VERSION, LiveSettings
 from dynomite_mp.workers.node_source import SlabSource
 from dynomite_mp.workers.rest_routes import ROUTES, CommandRefused, RestService
+from tests.unit.admin_node import FakeNode, fake_node
 
 TOKEN = "a secret"
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from admin_node import CONFIG, STARTED_AT_S, FakeNode, fake_node
 
 from dynomite_mp.enums import ProcessState, Role
 from dynomite_mp.ipc.counter_table import COUNTERS, HISTOGRAMS
@@ -15,6 +14,7 @@ from dynomite_mp.workers import command_kinds
 from dynomite_mp.workers.info_document import InfoInput, info_document
 from dynomite_mp.workers.node_figures import identity_of, read_histograms, read_node
 from dynomite_mp.workers.process_figures import ProcessTable, SystemFigures
+from tests.unit.admin_node import CONFIG, STARTED_AT_S, FakeNode, fake_node
 
 
 def words(text: str) -> list[str]:
