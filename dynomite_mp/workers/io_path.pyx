@@ -49,7 +49,7 @@ from dynomite_mp.proto.resp cimport (
     walk_args, walk_key, walk_keys, walk_next,
 )
 from dynomite_mp.proto.wire_errors cimport (
-    append_error, append_unknown_command, append_unknown_subcommand, append_wrong_arity,
+    append_error, append_unknown_command, append_unknown_subcommand, append_wrong_arity, error_closes,
 )
 from dynomite_mp.workers.client_conn cimport ClientConn
 from dynomite_mp.workers.conn cimport REQUESTS_PER_TURN, Conn
@@ -455,7 +455,11 @@ cdef class IoPath(DataPath):
         self.slab.add(self.cells.refused, 1)
         self.refuse_begin()
         append_error(&self.scratch, code)
-        return self.answer_scratch(client)
+        self.answer_scratch(client)
+        if error_closes(code):
+            client.is_lingering = True
+            client.finish()
+        return TAKEN
 
     cdef int answer_scratch(self, ClientConn client) except -1:
         return self.answer(client, buf_ptr(&self.scratch), buf_len(&self.scratch))

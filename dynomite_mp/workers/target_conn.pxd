@@ -16,6 +16,7 @@ cdef class TargetConn(Conn):
     cdef readonly bint is_silent    # owes replies and says nothing
     cdef uint64_t last_activity_ns
     cdef uint64_t last_probe_ns
+    cdef uint64_t bulk_ns           # by how much a huge request in the queue extends deadlines
 
     cdef Slot* enqueue(self, const char* head, size_t head_len, const char* p, size_t n) noexcept
     cdef void undo(self) noexcept
