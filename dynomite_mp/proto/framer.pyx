@@ -199,8 +199,9 @@ def frame_keys(bytes frame):
 
 def frame_blind(bytes data, cuts, bint replies):
     """Frames the first request (in array form) or reply of `data`, handed over up to each cut in turn, while bytes that
-    the scan has passed are overwritten, all but the last. Returns the outcome and the length without an error: a scan that
-    looks back is found out.
+    the scan has passed are overwritten, all but the last: a scan that looks back is found out.
+
+    Returns the outcome, and the length unless that is an error.
     """
     cdef Buf copy
     cdef RequestScan request

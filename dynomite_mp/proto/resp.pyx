@@ -27,6 +27,7 @@ from libc.string cimport memchr
 from dynomite_mp.errors import WIRE_ERRORS
 from dynomite_mp.proto.buffer cimport Buf, buf_append, buf_len, buf_produce, buf_reserve, buf_tail
 from dynomite_mp.proto.command_lookup cimport (
+    ACCESS_WRITE,
     KEYS_NONE,
     KEYS_NUMKEYS,
     KEYS_RANGE,
@@ -692,7 +693,7 @@ cdef int find_keys(const char* p, RequestScan* s, const CommandRow* row, KeyWalk
         return 0
     if w.last >= s.argc:
         w.last = s.argc - 1
-    if row.key_kind != KEYS_RANGE:
+    if row.key_kind != KEYS_RANGE and row.access == ACCESS_WRITE:
         w.extra = stored_at(p, s, row)
     return 1 if w.last >= w.next else 0
 

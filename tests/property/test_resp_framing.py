@@ -1,6 +1,7 @@
 """The law of the framers: whole == cut anywhere == byte by byte == the model, for good input and for any other."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given, settings
@@ -36,10 +37,13 @@ LINES = st.builds(
 )
 REQUESTS = st.lists(BYTES, min_size=1, max_size=12).map(array)
 SCRAPS = st.sampled_from(
-    [b"*", b"*-", b"*0\r\n", b"*-1\r\n", b"*00\r\n", b"*1\r", b"*1\n", b"$", b"$-1\r\n", b"*1048576\r\n", b"*1048577\r\n"]
-    + [b"*+1\r\n", b"*1\r\n$536870912\r\n", b"*1\r\n$536870913\r\n", b"*1\r\n+x\r\n", b"*999999999999999999\r\n", b"\r\n", b"\n"]
-    + [b"*-0\r\n", b"*9999999999999999999999\r\n", b"*1\r\n$0\r\n\r\n", b"*1\r\n$1\r\na\n\n", b'"', b"'a'b\r\n", b"\x00\r\n"]
-)  # fmt: skip
+    [
+        *(b"*", b"*-", b"*0\r\n", b"*-1\r\n", b"*00\r\n", b"*1\r", b"*1\n", b"$", b"$-1\r\n", b"*+1\r\n", b"*-0\r\n"),
+        *(b"*1048576\r\n", b"*1048577\r\n", b"*999999999999999999\r\n", b"*9999999999999999999999\r\n"),
+        *(b"*1\r\n$536870912\r\n", b"*1\r\n$536870913\r\n", b"*1\r\n+x\r\n", b"*1\r\n$0\r\n\r\n", b"*1\r\n$1\r\na\n\n"),
+        *(b"\r\n", b"\n", b'"', b"'a'b\r\n", b"\x00\r\n"),
+    ]
+)
 
 
 def line(kind: bytes) -> st.SearchStrategy[bytes]:
@@ -67,9 +71,12 @@ def aggregates(inner: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
 
 REPLIES = st.recursive(SCALARS, aggregates, max_leaves=12)
 REPLY_SCRAPS = st.sampled_from(
-    [b"$-2\r\n", b"%-1\r\n", b"~-1\r\n", b"*4294967295\r\n", b"*4294967296\r\n", b"$1\r\nab\r\n", b"?", b"$?\r\n", b"|0\r\n"]
-    + [b"|1\r\n", b"+\r", b"+a\rb\r\n", b"+a\nb\r\n", b"-\r\n", b":\r\n", b"$1099511627776\r\n", b"$1099511627777\r\n", b"*" * 9]
-)  # fmt: skip
+    [
+        *(b"$-2\r\n", b"%-1\r\n", b"~-1\r\n", b"*4294967295\r\n", b"*4294967296\r\n", b"$1\r\nab\r\n", b"?", b"$?\r\n"),
+        *(b"|0\r\n", b"|1\r\n", b"+\r", b"+a\rb\r\n", b"+a\nb\r\n", b"-\r\n", b":\r\n", b"*" * 9),
+        *(b"$1099511627776\r\n", b"$1099511627777\r\n"),
+    ]
+)
 
 
 def damaged(parts: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
@@ -103,7 +110,7 @@ def answer(frames: Sequence[tuple[Any, ...]], consumed: int, error: str | None) 
 def in_pieces(framer: RequestFramer | ReplyFramer, data: bytes, cuts: Sequence[int]) -> Answer:
     frames: list[tuple[Any, ...]] = []
     marks = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    for start, end in zip(marks, marks[1:], strict=False):
+    for start, end in pairwise(marks):
         frames += framer.feed(data[start:end])
     return answer(frames, framer.consumed, framer.error)
 

@@ -38,9 +38,12 @@ def test_local_codes_differ() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [b"", b"g", b"ge", b"gett", b"get\x00", b"get ", b"x" * 33, b"g\x05t", b"GE\x14", b"config|get", b"dyno_config:conn_consistencx"]
-    + [b"dyno_config:xonn_consistency", b"dyno\x7fconfig:conn_consistency", b"json\x0eget", b"\xe7et", b"zrevrangebyscor\x05"],
-)  # fmt: skip
+    [
+        *(b"", b"g", b"ge", b"gett", b"get\x00", b"get ", b"x" * 33, b"g\x05t", b"GE\x14", b"\xe7et", b"config|get"),
+        *(b"dyno_config:conn_consistencx", b"dyno_config:xonn_consistency", b"dyno\x7fconfig:conn_consistency"),
+        *(b"json\x0eget", b"zrevrangebyscor\x05"),
+    ],
+)
 def test_what_is_no_command_is_not_found(name: bytes) -> None:
     assert lookup(name) == 0
 

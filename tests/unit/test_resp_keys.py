@@ -40,7 +40,7 @@ def frame(text: str) -> bytes:
         ("SORT a LIMIT 0 5 DESC STORE d", "a d"),
         ("SORT a BY store STORE d STORE e", "a e"),
         ("SORT a GET STORE", "a"),
-        ("SORT_RO a ALPHA", "a"),
+        ("SORT_RO a ALPHA STORE d", "a"),
         ("GEORADIUS a 1 2 3 km", "a"),
         ("GEORADIUS a 1 2 3 km STORE d", "a d"),
         ("GEORADIUS a 1 2 3 km COUNT 3 STOREDIST d", "a d"),
@@ -105,7 +105,9 @@ def test_refused_arguments(text: str, refusal: str | None) -> None:
     assert frame_keys(frame(text)).refusal == refusal
 
 
-@pytest.mark.parametrize("data", [b"", b"*0\r\n", b"PING\r\n", b"*1\r\n$3\r\nGE", frame("nosuch a"), frame("config nosuch")])
+@pytest.mark.parametrize(
+    "data", [b"", b"*0\r\n", b"PING\r\n", b"*1\r\n$3\r\nGE", frame("nosuch a"), frame("config nosuch")]
+)
 def test_only_one_whole_known_request_has_keys(data: bytes) -> None:
     with pytest.raises(ProtocolError):
         frame_keys(data)

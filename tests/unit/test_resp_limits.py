@@ -69,7 +69,7 @@ def test_the_largest_bulk_is_a_setting(small_bulk: None) -> None:
     [
         (b"set k v", [b"set", b"k", b"v"]),
         (b"  set\tk   v ", [b"set", b"k", b"v"]),
-        (b'set "a b" \'c d\'', [b"set", b"a b", b"c d"]),
+        (b"set \"a b\" 'c d'", [b"set", b"a b", b"c d"]),
         (b'"\\x41\\n\\t\\"\\\\\\q"', [b'A\n\t"\\q']),
         (b"'it\\'s' '\\n'", [b"it's", b"\\n"]),
         (b'pre"fix"', [b"prefix"]),
@@ -118,7 +118,8 @@ def test_replies_of_every_kind(data: bytes, kind: str, flags: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"x", b"PING\r\n", b"$-2\r\n", b"%-1\r\n", b"$1\r\nab\r\n", b"*x\r\n", b"$?\r\n", b"*4294967296\r\n", b"\r\n"]
+    "data",
+    [b"x", b"PING\r\n", b"$-2\r\n", b"%-1\r\n", b"$1\r\nab\r\n", b"*x\r\n", b"$?\r\n", b"*4294967296\r\n", b"\r\n"],
 )
 def test_what_is_no_reply_is_an_error(data: bytes) -> None:
     assert frame_replies(data) == ([], 0, "reply_malformed")

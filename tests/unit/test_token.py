@@ -35,7 +35,7 @@ def test_slots_are_those_of_redis_cluster(key: bytes, slot: int) -> None:
 
 
 def test_murmur3_is_refused_with_what_to_write_instead() -> None:
-    with pytest.raises(ValueError, match="never implemented.*use murmur"):
+    with pytest.raises(ValueError, match="use murmur, the default"):
         hash_key("murmur3", b"a")
     with pytest.raises(ValueError, match="use one of one_at_a_time, md5"):
         hash_kind("sha1")
@@ -86,7 +86,7 @@ def test_tokens_are_read_as_dynomite_reads_them(text: str | int, token: int) -> 
     assert parse_token(text) == token
 
 
-@pytest.mark.parametrize("text", ["", "-1", "1.5", "x", "1 2", "١"])
+@pytest.mark.parametrize("text", ["", "-1", "1.5", "x", "1 2", "\u0661"])
 def test_what_is_no_token_is_refused(text: str) -> None:
     with pytest.raises(TopologyError):
         parse_token(text)
