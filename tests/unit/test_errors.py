@@ -1,5 +1,7 @@
 """Exceptions, the table of wire errors, and the replies made from it."""
 
+from typing import Any
+
 import pytest
 
 from dynomite_mp.errors import (
@@ -95,7 +97,7 @@ def test_an_unknown_code_still_gives_an_error_line() -> None:
         ("wrong_arity", [b"GET"], b"-ERR wrong number of arguments for 'get' command\r\n"),
     ],
 )
-def test_complaints_are_worded_as_redis_words_them(kind, args: list[bytes], reply: bytes) -> None:  # type: ignore[no-untyped-def]
+def test_complaints_are_worded_as_redis_words_them(kind: Any, args: list[bytes], reply: bytes) -> None:
     assert complaint(kind, frame(*args)) == reply
 
 
