@@ -727,7 +727,7 @@ cdef int request_key(const char* p, RequestScan* s, const CommandRow* row, Span*
     cdef KeyWalk w
     cdef int64_t index
     cdef int found
-    if row.key_kind == KEYS_RANGE and row.first_key < s.argc and row.first_key < SCAN_ARGS:
+    if row.key_kind == KEYS_RANGE and row.last_key >= -1 and row.first_key < s.argc and row.first_key < SCAN_ARGS:
         key[0] = s.args[row.first_key]
         return 1
     found = walk_keys(&w, p, s, row)

@@ -18,7 +18,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from dynomite_mp.errors import ProtocolError
-from dynomite_mp.proto.framer import ReplyFramer, RequestFramer, frame_keys
+from dynomite_mp.proto.framer import ReplyFramer, RequestFramer, frame_blind, frame_keys
 from tests.models import resp_model
 
 Answer = tuple[list[tuple[Any, ...]], int, str | None]
@@ -99,6 +99,9 @@ def finding(kind: str, data: bytes, size: int) -> str | None:
     for step in (1, size):
         if pieces(kind, data, step) != whole:
             return f"in pieces of {step} it is not the whole's {whole}"
+    blind = (data, range(len(data)), kind == "replies")
+    if (kind == "replies" or data[:1] == b"*") and frame_blind(*blind) != frame_blind(data, (), kind == "replies"):
+        return "a scan looked back"
     if kind == "requests":
         for frame in whole[0]:
             if frame[0] and not frame[2]:

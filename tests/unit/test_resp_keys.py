@@ -52,6 +52,8 @@ def frame(text: str) -> bytes:
         ("CONFIG GET x", ""),
         ("SCAN 0", ""),
         ("GET", ""),
+        ("JSON.MGET a", ""),
+        ("JSON.MGET a $", "a"),
     ],
 )
 def test_keys(text: str, keys: str) -> None:
