@@ -3,8 +3,9 @@
     RequestFramer().feed(b"*1\\r\\n$4\\r\\nPI")  ->  []
                   .feed(b"NG\\r\\n")              ->  [RequestFrame([b"PING"], raw, False)]
 
-Tests, the fuzzer and the benchmark use it. The data plane does not: it makes no object for a frame. What two parts of
-resp.pyx say about one frame is compared on the way, so everything that feeds a framer checks that, too.
+Tests, the fuzzer, the benchmark and cold answers (COMMAND GETKEYS) use it. The data plane does not: it makes no object
+for a frame. What two parts of resp.pyx say about one frame is compared on the way, so everything that feeds a framer
+checks that, too.
 
 Invariant: a framer that met an error gives nothing more.
 """
@@ -12,6 +13,8 @@ Invariant: a framer that met an error gives nothing more.
 from collections import namedtuple
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
 
 from dynomite_mp.errors import WIRE_ERRORS_BY_CODE, InternalError, ProtocolError
 from dynomite_mp.proto.buffer cimport Buf, buf_append, buf_consume, buf_free, buf_init, buf_len, buf_ptr
@@ -194,6 +197,41 @@ def frame_keys(bytes frame):
         raise InternalError("the first key is found in two places")
     code = request_refusal(p, &s, row) if row.options else 0
     return FrameKeys(keys, places, error, WIRE_ERRORS_BY_CODE[code - 1].name if code else None)
+
+
+def frame_blind(bytes data, cuts, bint replies):
+    """Frames the first request (in array form) or reply of `data`, handed over up to each cut in turn, each time in memory
+    of just that size in which the bytes that the scan has passed are overwritten, all but the last. A scan that looks
+    back is found out, and with the address sanitizer one that looks ahead.
+
+    Returns the outcome, and the length unless that is an error.
+    """
+    cdef const char* p = data
+    cdef char* copy
+    cdef RequestScan request
+    cdef ReplyScan reply
+    cdef size_t done = 0
+    cdef size_t upto
+    cdef int got = FRAME_MORE
+    request_scan_reset(&request)
+    reply_scan_reset(&reply)
+    for upto in (*cuts, len(data)):
+        copy = <char*>malloc(upto)
+        if copy == NULL and upto:
+            raise MemoryError
+        memcpy(copy, p, upto)
+        if done > 1:
+            memset(copy, 0xFF, done - 1)
+        if replies:
+            got = next_reply(copy, upto, &reply)
+            done = reply.pos
+        else:
+            got = next_request(copy, upto, &request)
+            done = request.pos
+        free(copy)
+        if got != FRAME_MORE:
+            break
+    return got, 0 if got == FRAME_ERROR else done
 
 
 def time_requests(bytes data, int64_t rounds):
