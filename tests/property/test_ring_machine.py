@@ -78,7 +78,7 @@ class RingMachine(RuleBasedStateMachine):
 
     @rule(limit=st.integers(0, 6))
     def drain(self, limit: int) -> None:
-        expected = []
+        expected: list[tuple[int, bytes]] = []
         while len(expected) < limit and (record := self.model.peek()) is not None:
             expected.append(record)
             self.model.advance()

@@ -171,22 +171,32 @@ def test_drain_inside_a_handler_is_refused() -> None:
     [(0, 0), (0, 7), (0, 0xFFFFFFFF), (0, 4096), (0, 80), (4, 0)],
     ids=["zero", "below-header", "huge", "past-end", "past-producer", "padding-not-at-end"],
 )
-def test_damage_is_found(offset: int, value: int) -> None:
+def test_damage_is_found_before_anything_is_handed_out(offset: int, value: int) -> None:
     ring, memory = ring_over(1024)
     ring.offer(1, b"x" * 40)
     struct.pack_into("<I", memory, layout.RING_HEADER_BYTES + offset, value)
+    seen: list[int] = []
     with pytest.raises(RingCorrupt):
-        ring.drain(print)
+        ring.drain(lambda record_type, _: seen.append(record_type))
     with pytest.raises(RingCorrupt):
         ring.peek()
+    assert seen == []
 
 
-@pytest.mark.parametrize("producer_pos", [2048, 2**63])
-def test_impossible_positions_are_found(producer_pos: int) -> None:
+@pytest.mark.parametrize(("consumer_pos", "producer_pos"), [(0, 2048), (0, 2**63), (48, 0), (4, 48)])
+def test_impossible_positions_are_found(consumer_pos: int, producer_pos: int) -> None:
     ring, memory = ring_over(1024)
+    while ring.offer(1, b"x" * 40):
+        pass
+    memory[layout.RING_HEADER_BYTES + 4 : layout.RING_HEADER_BYTES + 12] = struct.pack(
+        "<II", 40, 1
+    )  # a good header at 4 too
+    struct.pack_into("<Q", memory, layout.RING_CONSUMER_OFFSET, consumer_pos)
     struct.pack_into("<Q", memory, layout.RING_PRODUCER_OFFSET, producer_pos)
+    seen: list[int] = []
     with pytest.raises(RingCorrupt):
-        ring.drain(print)
+        ring.drain(lambda record_type, _: seen.append(record_type))
+    assert seen == []
 
 
 def test_figures() -> None:
