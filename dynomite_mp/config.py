@@ -43,6 +43,8 @@ __all__ = [
 SUN_PATH_BYTES = 107
 SOCKET_NAME_BYTES = 24  # the longest name of a socket in runtime_dir
 FILE_LIMIT_BYTES = 16 * 1024**2
+DEPTH_LIMIT = 8  # three are of use
+SHAPE = "the file must hold one pool name with its settings below it, indented"
 
 # Keys of Dynomite's relatives and of wishful thinking, with what to write instead.
 OTHER_WORDS = {
@@ -178,6 +180,8 @@ def read_yaml(text: bytes, reading: Reading) -> tuple[str, dict[str, Given]]:
     loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
     reading.unreadable = True
     try:
+        if too_deep(text, loader, reading):
+            return DEFAULT_POOL, {}
         documents = [node for node in yaml.compose_all(text, Loader=loader) if node is not None]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -195,18 +199,33 @@ def read_yaml(text: bytes, reading: Reading) -> tuple[str, dict[str, Given]]:
     return read_document(documents[0], reading)
 
 
+def too_deep(text: bytes, loader: Any, reading: Reading) -> bool:
+    """Reports nesting that no configuration has: the composer of libyaml recurses, and would end the process."""
+    import yaml
+
+    depth = 0
+    for event in yaml.parse(text, Loader=loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > DEPTH_LIMIT:
+            reading.problem(mark_of(event), "", SHAPE, "it is nested too deeply")
+            return True
+    return False
+
+
 def read_document(root: "yaml.Node", reading: Reading) -> tuple[str, dict[str, Given]]:
     """The one pool of a document."""
     import yaml
 
-    shape = "the file must hold one pool name with its settings below it, indented"
     if not isinstance(root, yaml.MappingNode) or not root.value:
-        reading.problem(mark_of(root), "", shape, "for example `dyn_o_mite:` as its first line")
+        reading.problem(mark_of(root), "", SHAPE, "for example `dyn_o_mite:` as its first line")
         return DEFAULT_POOL, {}
     (name, body), *others = root.value
     if not isinstance(body, yaml.MappingNode):
         hint = "put `dyn_o_mite:` above and indent the rest" if name.value in SETTINGS else ""
-        reading.problem(mark_of(body), "", shape, hint)
+        reading.problem(mark_of(body), "", SHAPE, hint)
         return DEFAULT_POOL, {}
     for other, _ in others:
         reading.problem(mark_of(other), "", f"a second pool {scalar_text(other)!r}: one file configures one node")
@@ -249,8 +268,8 @@ def read_node(key: str, node: "yaml.Node", reading: Reading) -> Given:
     return Given("", tuple(items), place.line, place.column)
 
 
-def mark_of(node: "yaml.Node") -> Given:
-    mark = node.start_mark
+def mark_of(part: "yaml.Node | yaml.Event") -> Given:
+    mark = part.start_mark
     return Given("", None, mark.line + 1, mark.column + 1) if mark else NOWHERE
 
 

@@ -422,5 +422,19 @@ def example_lines(key: str, row: Setting) -> list[str]:
     return [f"{key}:", f"- {text}"] if row.shape == "list" else [f"{key}: {text}"]
 
 
+def describe_markdown() -> str:
+    """The settings page of the documentation."""
+    lines = ["# Settings", "", "Made from the settings table. Keys of C Dynomite are marked with C.", ""]
+    for section, title in SECTIONS.items():
+        lines += [f"## {title[0].upper() + title[1:]}", "", "| key | default | | meaning |", "|---|---|---|---|"]
+        for key, row in SETTINGS.items():
+            if row.section == section:
+                default = f"`{row.default}`" if row.default is not None else ""
+                meaning = describe_row(row).replace("|", "\\|").replace("<", "&lt;")
+                lines.append(f"| `{key}` | {default} | {'C' if row.since_c else ''} | {meaning} |")
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
 if __name__ == "__main__":
     print(describe(), end="")

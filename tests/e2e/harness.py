@@ -8,7 +8,7 @@
     node.destroy()                            whatever is left of it, also orphans of a killed supervisor
 
 Nothing here sleeps for a fixed time: `wait_for(condition)` polls. Ports are the conventional ones, because every node
-has an address of its own. Processes are found by a mark in their environment and ended by pid.
+has an address of its own. The processes of a node are those that hold its lock file, which all of them inherit.
 """
 
 import contextlib
@@ -22,7 +22,6 @@ import socket
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -30,11 +29,14 @@ from typing import Any, Self, TypeVar
 import hiredis
 import psutil
 
+from dynomite_mp import status
+from dynomite_mp.ipc.segment import slab_name
+from dynomite_mp.ipc.slab import SlabError
+
 T = TypeVar("T")
 
 REPO = Path(__file__).resolve().parents[2]
 BLOCKS = Path("/tmp/dynomite-mp-test-blocks")
-MARK = "DYNOMITE_MP_TEST_NODE"
 CLIENT_PORT, PEER_PORT, STATS_PORT = 8102, 8101, 22222
 POLL_S = 0.02
 MINIMAL_NODE = ("-m", "tests.e2e.minimal_node")
@@ -114,11 +116,19 @@ def port_is_free(host: str, port: int) -> bool:
 
 
 class Resp:
-    """The smallest blocking client: what was sent and what came back, with no opinion about either."""
+    """The smallest blocking client: what was sent and what came back, with no opinion about either.
 
-    def __init__(self, host: str, port: int = CLIENT_PORT, timeout_s: float = 5.0) -> None:
-        self.sock = socket.create_connection((host, port), timeout=timeout_s)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    Resp("127.1.1.1") or Resp("/path/of/a/socket").
+    """
+
+    def __init__(self, host: str | Path, port: int = CLIENT_PORT, timeout_s: float = 5.0) -> None:
+        if str(host).startswith("/"):
+            self.sock = socket.socket(socket.AF_UNIX)
+            self.sock.settimeout(timeout_s)
+            self.sock.connect(str(host))
+        else:
+            self.sock = socket.create_connection((str(host), port), timeout=timeout_s)
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.reader = hiredis.Reader()
 
     def call(self, *words: str | bytes | int) -> Any:
@@ -172,7 +182,6 @@ class Node:
         self.host = host
         self.directory = directory
         self.program = program
-        self.mark = uuid.uuid4().hex
         # Short, because a unix socket's path may hold 108 bytes and pytest's directories are long.
         self.runtime_dir = Path("/tmp") / f"dmp-{os.getuid()}-{host}"
         self.conf: dict[str, object] = {
@@ -183,7 +192,7 @@ class Node:
             "runtime_dir": str(self.runtime_dir),
             **conf,
         }
-        self.environ = {MARK: self.mark, "PYTHONPATH": str(REPO), **(environ or {})}
+        self.environ = {"PYTHONPATH": str(REPO), **(environ or {})}
         self.log_path = directory / "node.log"
         self.conf_path = directory / "node.yml"
         self.process: subprocess.Popen[bytes] | None = None
@@ -231,8 +240,20 @@ class Node:
         code = self.process.poll()
         if code is not None:
             raise AssertionError(f"{self} ended with exit code {code}")
-        states = {row["state"] for row in self.status()["processes"]} if self.has_status() else {"none"}
-        return states == {"running"} and self.accepts()
+        return self.states() == {"running"} and self.accepts()
+
+    def states(self) -> set[str]:
+        """The states of all its processes; empty before there is a slab of this start."""
+        try:
+            document = self.status()
+        except SlabError:  # none yet, or still being made
+            return set()
+        return {row["state"] for row in document["processes"]} if document["supervisor_pid"] == self.pid else set()
+
+    def restart(self) -> Self:
+        """Stop and start again, with the same files and whatever `conf` says now."""
+        self.stop()
+        return self.start()
 
     def stop(self, timeout_s: float = 20.0) -> int:
         """SIGTERM and wait."""
@@ -275,18 +296,21 @@ class Node:
     # -- looking at it -----------------------------------------------------------------------------------------------
 
     @property
+    def lock_path(self) -> Path:
+        return Path(str(self.conf["data_dir"])).resolve() / "lock"
+
+    @property
     def pid(self) -> int:
         assert self.process is not None
         return self.process.pid
 
     def processes(self) -> list[psutil.Process]:
         """Everything this node has started that still runs, also without its supervisor."""
+        lock = str(self.lock_path)
         found = []
         for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                is_zombie = process.status() == psutil.STATUS_ZOMBIE
-                if process.environ().get(MARK) == self.mark and not is_zombie:
-                    found.append(process)
+            if process.pid != os.getpid() and lock in open_paths(process.pid):
+                found.append(process)
         return found
 
     def command(self, *arguments: str, timeout_s: float = 20.0) -> "subprocess.CompletedProcess[str]":
@@ -301,24 +325,16 @@ class Node:
             check=False,
         )
 
-    def has_status(self) -> bool:
-        from dynomite_mp import status
+    @property
+    def slab_name(self) -> str:
+        return slab_name(Path(str(self.conf["data_dir"])))
 
-        return status.find(self.config()) is not None
+    def has_status(self) -> bool:
+        return self.slab_name in status.find_all()
 
     def status(self) -> dict[str, Any]:
         """What `status --json` prints, read without a process of its own and without waiting for rates."""
-        from dynomite_mp import status
-
-        found = status.find(self.config())
-        assert found is not None, f"{self} has no counter slab"
-        document: dict[str, Any] = json.loads(status.to_json(status.collect(found, interval_s=0.0)))
-        return document
-
-    def config(self) -> Any:
-        from dynomite_mp import config
-
-        return config.load(self.write_conf())
+        return json.loads(json.dumps(status.as_document(status.collect(self.slab_name, interval_s=0.0)), default=str))
 
     def row(self, name: str) -> dict[str, Any]:
         """One process of `status`, by name: io[0], gossip, replication, admin, datastore, supervisor."""
@@ -337,6 +353,10 @@ class Node:
     def log(self) -> str:
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
+    def logged(self, text: str, timeout_s: float = 10.0) -> None:
+        """Wait until the log holds this text."""
+        wait_for(lambda: text in self.log(), timeout_s, f"{text!r} in the log of {self}")
+
     def tail(self, lines: int = 60) -> str:
         return f"--- {self.log_path}\n" + "\n".join(self.log().splitlines()[-lines:])
 
@@ -348,6 +368,20 @@ class Node:
     def call(self, *words: str | bytes | int) -> Any:
         with self.connect() as client:
             return client.call(*words)
+
+    def store(self) -> Resp:
+        """A connection to the managed datastore itself, past the node."""
+        return Resp(self.runtime_dir / "datastore.sock")
+
+
+def open_paths(pid: int) -> set[str]:
+    """Targets of the open descriptors of a process; none when it is gone."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for fd in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                found.add(str(fd.readlink()))
+    return found
 
 
 class Nodes:

@@ -449,3 +449,16 @@ def test_examples_load(tmp_path):
 @pytest.mark.parametrize("path", sorted((ROOT / "conf").rglob("*.yml")), ids=lambda p: str(p.relative_to(ROOT)))
 def test_the_configurations_we_ship_load(path):
     assert load(path).tokens
+
+
+@pytest.mark.parametrize("folder", ["three_racks", "two_dcs"])
+def test_the_example_clusters_agree_about_themselves(folder):
+    """Each node lists all the others as they describe themselves, and every rack covers the continuum once."""
+    nodes = [load(path) for path in sorted((ROOT / "conf" / folder).glob("*.yml"))]
+    described = {(str(n.dyn_listen), n.rack, n.datacenter, n.tokens) for n in nodes}
+    for node in nodes:
+        seeds = {(str(s.address), s.rack, s.datacenter, s.tokens) for s in node.dyn_seeds}
+        assert seeds | {(str(node.dyn_listen), node.rack, node.datacenter, node.tokens)} == described
+        assert not [note for note in node.notes if "dyn_seeds:" in note]
+    assert len({(n.datacenter, n.rack, *n.tokens) for n in nodes}) == len(nodes)
+    assert len({str(a) for n in nodes for a in (n.listen, n.dyn_listen, n.stats_listen)}) == 3 * len(nodes)
