@@ -50,6 +50,7 @@ class StartOptions:
     pid_file: str | None = None
     output: str | None = None
     verbosity: int | None = None
+    interrupt_fails: bool = False  # SIGINT ends with exit code 1, as in C Dynomite
 
 
 @dataclass(slots=True)
@@ -88,7 +89,13 @@ def read_config(options: StartOptions) -> Config:
 def set_up_log(options: StartOptions, config: Config) -> None:
     level = config.log_level if options.verbosity is None else options.verbosity
     try:
-        log.setup("supervisor", level, as_json=config.log_format is configuration.LogFormat.JSON, path=options.output)
+        log.setup(
+            "supervisor",
+            level,
+            as_json=config.log_format is configuration.LogFormat.JSON,
+            node=f"{config.datacenter}/{config.rack}",
+            path=options.output,
+        )
     except OSError as error:
         raise BootError(ExitCode.FAILURE, f"cannot write the log to {options.output}: {error.strerror}") from error
 

@@ -6,7 +6,7 @@ The supervisor knows a worker by role only; the table says which class runs in i
 import gc
 import importlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from dynomite_mp import process
@@ -17,9 +17,9 @@ from dynomite_mp.ipc.segment import Fabric
 from dynomite_mp.restart_policy import Child
 
 if TYPE_CHECKING:
-    from dynomite_mp.workers.base import DatastoreAddress
+    from dynomite_mp.workers.base import DatastoreAddress, Worker
 
-ROLES: Final[Mapping[Role, str]] = {
+ROLES: Mapping[Role, str] = {
     Role.IO: "dynomite_mp.workers.io_worker:IoWorker",
     Role.GOSSIP: "dynomite_mp.workers.gossip:GossipWorker",
     Role.REPLICATION: "dynomite_mp.workers.replication:ReplicationWorker",
@@ -32,17 +32,16 @@ PRELOADED: Final = (Role.IO, Role.GOSSIP, Role.REPLICATION)
 class Spawner:
     """Turns a Child that is to be started into a process."""
 
-    def __init__(self, parts: Boot, fabric: Fabric, roles: Mapping[Role, str]) -> None:
+    def __init__(self, parts: Boot, fabric: Fabric) -> None:
         self._parts = parts
         self._fabric = fabric
-        self._roles = roles
         # Nobody ever writes: it is readable when the last writing end is closed, which is when the supervisor ends.
         self._lifeline_fd, self._lifeline_end = os.pipe()
 
     def preload(self) -> None:
         """Import what the workers share, once, and keep the collector's bookkeeping off those pages."""
-        for module in modules(self._roles, PRELOADED):
-            importlib.import_module(module)
+        for role in PRELOADED:
+            load(role)
         gc.collect()
 
     def start(self, child: Child, config: Config) -> int:
@@ -68,8 +67,7 @@ class Spawner:
                 slab_name=self._parts.paths.slab_name,
                 keep_fds=self._parts.lock_fds,
             )
-            module, _, name = self._roles[child.role].partition(":")
-            base.run(getattr(importlib.import_module(module), name), context)
+            base.run(load(child.role), context)
 
         return process.fork_worker(child_main)
 
@@ -94,5 +92,8 @@ class Spawner:
         return DatastoreAddress(server.address, False, config.datastore_user, config.datastore_password)
 
 
-def modules(roles: Mapping[Role, str], which: Sequence[Role]) -> list[str]:
-    return [roles[role].partition(":")[0] for role in which]
+def load(role: Role) -> "type[Worker]":
+    """The class that runs in this role."""
+    module, _, name = ROLES[role].partition(":")
+    worker_class: type[Worker] = getattr(importlib.import_module(module), name)
+    return worker_class

@@ -19,28 +19,29 @@ Invariants:
 """
 
 import contextlib
+import gc
 import logging
 import os
 import select
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from dynomite_mp import __version__, log, process, reload
+from dynomite_mp import __version__, boot, log, process, reload
 from dynomite_mp import restart_policy as policy
-from dynomite_mp.boot import Boot
+from dynomite_mp.boot import Boot, BootError, StartOptions
 from dynomite_mp.enums import ExitCode, ProcessState, Role
 from dynomite_mp.ipc import wiring
 from dynomite_mp.ipc.proxies import Proxies, receivers
-from dynomite_mp.ipc.segment import Fabric
+from dynomite_mp.ipc.segment import Fabric, SegmentError
 from dynomite_mp.ipc.spill import SpillDirectory
 from dynomite_mp.ipc.wiring import Endpoint
 from dynomite_mp.listeners import ListenFailed
 from dynomite_mp.process_title import process_title, set_title
-from dynomite_mp.restart_policy import Child, Exit, Limits, Shutdown
-from dynomite_mp.spawner import ROLES, Spawner
+from dynomite_mp.restart_policy import Child, Exit, Shutdown
+from dynomite_mp.spawner import Spawner
 from dynomite_mp.store.probe import answers
 
 ROUND_MS = 1_000
@@ -61,8 +62,6 @@ class Supervisor:
         self,
         parts: Boot,
         *,
-        roles: Mapping[Role, str] = ROLES,
-        limits: Mapping[Role, Limits] = policy.LIMITS,
         on_serving: Callable[[], None] = lambda: None,
     ) -> None:
         self.parts = parts
@@ -81,9 +80,10 @@ class Supervisor:
         spill.prepare()
         self.proxies = Proxies(self.port, spill)
         self._receivers = receivers(self, self.port, spill)
-        self._spawner = Spawner(parts, self.fabric, roles)
+        self._spawner = Spawner(parts, self.fabric)
         self.children = {
-            endpoint: Child(endpoint.role, endpoint.index, limits[endpoint.role]) for endpoint in start_order(parts)
+            endpoint: Child(endpoint.role, endpoint.index, policy.LIMITS[endpoint.role])
+            for endpoint in start_order(parts)
         }
         self._records = {endpoint: self.fabric.process_slab(endpoint) for endpoint in self.fabric.processes}
         self._poll = select.poll()
@@ -201,6 +201,8 @@ class Supervisor:
 
     def _on_signal(self, number: signal.Signals) -> None:
         if number in (signal.SIGTERM, signal.SIGINT):
+            if number == signal.SIGINT and self.parts.options.interrupt_fails:
+                self.exit_code = self.exit_code or ExitCode.FAILURE
             self.stop(number.name)
         elif number == signal.SIGHUP:
             self.reload()
@@ -455,3 +457,21 @@ def make_fabric(parts: Boot) -> Fabric:
     return Fabric.create(
         parts.paths.slab_name, wiring.expand(config.io_workers, sizes), identity=identity, boot_id=boot_id
     )
+
+
+def run_node(
+    options: StartOptions,
+    *,
+    on_booted: Callable[[], None] = lambda: None,
+    on_serving: Callable[[], None] = lambda: None,
+) -> ExitCode:
+    """A node from the command line to its end. Raises BootError when it cannot start."""
+    gc.disable()  # a collection would write to pages that the workers share; see Spawner
+    parts = boot.prepare(options)
+    try:
+        on_booted()
+        supervisor = Supervisor(parts, on_serving=on_serving)
+    except (SegmentError, OSError) as error:
+        parts.close()
+        raise BootError(ExitCode.BOOT_FAILED, str(error)) from error
+    return supervisor.run()

@@ -1,10 +1,10 @@
 """Which module may import which, kept by reading every .py, .pyx, .pxd and .pyi of the package.
 
-    L4  cli, __main__
-    L3  supervisor*, restart_policy, listeners, notify, paths, pidfile, process
+    L4  cli, c_command_line, __main__
+    L3  supervisor*, restart_policy, boot, spawner, process, listeners, paths, pidfile, reload, notify, daemon, status*
     L2  workers/*     client/*     store/*
     L1  proto/*   cluster/*   ipc/*          (siblings: none imports another)
-    L0  errors, enums, config*, settings, log
+    L0  errors, enums, config*, settings, log, process_title
 
 A module imports strictly lower layers and its own package; `cimport` counts. proto/ and cluster/ hold no clock, socket,
 randomness or event loop: what they need of those is passed in. Every file is imported by something.
@@ -26,8 +26,9 @@ LAYERS = {
     "proto": 1, "cluster": 1, "ipc": 1,
     "workers": 2, "client": 2, "store": 2,
     "supervisor": 3, "restart_policy": 3, "listeners": 3, "notify": 3, "paths": 3, "pidfile": 3, "process": 3,
-    "cli": 4, "__main__": 4,
-    "errors": 0, "enums": 0, "config": 0, "config_values": 0, "settings": 0, "log": 0,
+    "boot": 3, "daemon": 3, "reload": 3, "spawner": 3, "status": 3,
+    "cli": 4, "__main__": 4, "c_command_line": 4,
+    "errors": 0, "enums": 0, "config": 0, "config_values": 0, "settings": 0, "log": 0, "process_title": 0,
 }  # fmt: skip
 # Beyond the layers: the client library works where there is no shared memory.
 FORBIDDEN = {("client", "ipc")}

@@ -218,14 +218,14 @@ HISTOGRAMS: Final[tuple[Histogram, ...]] = (
     Histogram("cross_zone_queue_wait", "ns", _IO, "requests to peers of this datacenter: queued to sent"),
     Histogram("cross_region_rtt", "ns", _REPLICATION, "requests to other datacenters: sent to answered"),
     Histogram("cross_region_queue_wait", "ns", _REPLICATION, "requests to other datacenters: queued to sent"),
-    Histogram("client_out_queue", "requests", _IO, "requests of one client not yet answered, once a turn"),
-    Histogram("server_in_queue", "requests", _IO, "requests to be sent to a datastore connection, once a turn"),
-    Histogram("server_out_queue", "requests", _IO, "requests sent to a datastore connection, once a turn"),
-    Histogram("dnode_client_out_queue", "requests", _IO, "requests of one inbound peer, once a turn"),
-    Histogram("peer_in_queue", "requests", _IO, "requests to be sent to a peer, once a turn"),
-    Histogram("peer_out_queue", "requests", _IO, "requests sent to a peer, once a turn"),
-    Histogram("remote_peer_in_queue", "requests", _REPLICATION, "requests to be sent to another datacenter"),
-    Histogram("remote_peer_out_queue", "requests", _REPLICATION, "requests sent to another datacenter"),
+    Histogram("client_out_queue_length", "requests", _IO, "requests of one client not yet answered, once a turn"),
+    Histogram("server_in_queue_length", "requests", _IO, "requests to be sent to a datastore connection, once a turn"),
+    Histogram("server_out_queue_length", "requests", _IO, "requests sent to a datastore connection, once a turn"),
+    Histogram("dnode_client_out_queue_length", "requests", _IO, "requests of one inbound peer, once a turn"),
+    Histogram("peer_in_queue_length", "requests", _IO, "requests to be sent to a peer, once a turn"),
+    Histogram("peer_out_queue_length", "requests", _IO, "requests sent to a peer, once a turn"),
+    Histogram("remote_peer_in_queue_length", "requests", _REPLICATION, "requests to be sent to another datacenter"),
+    Histogram("remote_peer_out_queue_length", "requests", _REPLICATION, "requests sent to another datacenter"),
 )
 
 

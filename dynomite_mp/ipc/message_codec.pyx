@@ -15,6 +15,10 @@ cdef enum:
     BIN32 = 0xc6
 
 
+cdef frozenset HOT_MESSAGES = frozenset(
+    (MESSAGE_SHARD_REQUEST, MESSAGE_SHARD_REPLY, MESSAGE_REPLICA_REPLY, MESSAGE_REPLICATE))
+
+
 cdef inline char* put_u32(char* at, unsigned char marker, uint32_t value) noexcept nogil:
     cdef unsigned char* out = <unsigned char*>at
     out[0] = marker
@@ -167,22 +171,24 @@ def encode_hot(int message_id, tuple values) -> bytes:
     cdef char head[HEAD_BYTES_MAX]
     cdef size_t head_len
     cdef Replicate replicate
-    cdef bytes value = bytes(values[len(values) - 1])
-    cdef uint32_t value_len = len(value)
+    cdef bytes value
+    cdef uint32_t value_len
+    if message_id not in HOT_MESSAGES:
+        raise KeyError(message_id)
+    value = values[len(values) - 1]
+    value_len = len(value)
     if message_id == MESSAGE_SHARD_REQUEST:
         head_len = encode_shard_request_head(head, values[0], values[1], values[2], value_len)
     elif message_id == MESSAGE_SHARD_REPLY:
         head_len = encode_shard_reply_head(head, values[0], values[1], value_len)
     elif message_id == MESSAGE_REPLICA_REPLY:
         head_len = encode_replica_reply_head(head, values[0], values[1], values[2], value_len)
-    elif message_id == MESSAGE_REPLICATE:
+    else:
         (replicate.req_id, replicate.origin_node, replicate.origin_boot, replicate.origin_worker, replicate.sequence,
          replicate.stamp, replicate.conflict_class, replicate.token, replicate.dc_mask, replicate.need_ack,
          replicate.deadline_ms, _) = values
         replicate.request_len = value_len
         head_len = encode_replicate_head(head, &replicate)
-    else:
-        raise KeyError(message_id)
     payload = PyBytes_FromStringAndSize(NULL, head_len + value_len)
     memcpy(PyBytes_AS_STRING(payload), head, head_len)
     memcpy(PyBytes_AS_STRING(payload) + head_len, PyBytes_AS_STRING(value), value_len)

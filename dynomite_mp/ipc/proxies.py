@@ -273,7 +273,7 @@ class Proxies:
         return proxy
 
     def flush(self) -> bool:
-        """Retry what waits; True if some still does. Once a turn or on a short timer: nobody rings when a ring has room."""
+        """Retry what waits, True if some still does. On a short timer: nobody rings when a ring gets room."""
         waiting = False
         for outbox in self.outboxes.values():
             if outbox.waiting:

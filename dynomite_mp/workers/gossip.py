@@ -1,7 +1,7 @@
 """The gossip process: membership and failure detection, and the one author of topologies.
 
-In this version a node knows only itself: the process publishes one topology that never changes, so that its readers
-and their rings are in use from the first day.
+In this version the members are those of the configuration: the process publishes one topology that never changes, to
+every reader when it starts and again when a reader was restarted.
 
     supervisor  --CONTROL set worker_started-->  publish()  --TOPOLOGY-->  io, replication, admin
     every PROBE_EVERY ticks                      PING_PROBE  <-->  the same
@@ -16,6 +16,7 @@ import msgpack  # type: ignore[import-untyped]
 from dynomite_mp.enums import NodeState, Role
 from dynomite_mp.ipc.wiring import Endpoint
 from dynomite_mp.workers.base import Worker
+from dynomite_mp.workers.topology_source import configured_topology
 
 TOPOLOGY_READERS = (Role.IO, Role.REPLICATION, Role.ADMIN)
 PROBE_EVERY = 10  # ticks
@@ -30,17 +31,17 @@ class GossipWorker(Worker):
         self.links: dict[str, bool] = {}
         self.round_trips_ns: dict[Endpoint, int] = {}
         self._ticks = 0
-        self.topology_version = self.context.boot
+        self.topology = configured_topology(self.config, version=self.context.boot)
         self.slab.set_gauge("node_state", NodeState.NORMAL)
         self.publish()
 
     def publish(self) -> None:
         """Send the whole topology to every reader; a full ring keeps the newest."""
-        blob = msgpack.packb({"version": self.topology_version, "nodes": [self.own_node()]})
+        blob = msgpack.packb(self.topology.to_plain())
         for endpoint, proxy in self.proxies:
             if endpoint.role in TOPOLOGY_READERS:
-                proxy.topology(self.topology_version, blob)
-        self.slab.set_gauge("topology_version", self.topology_version)
+                proxy.topology(self.topology.version, blob)
+        self.slab.set_gauge("topology_version", self.topology.version)
 
     def on_control_set(self, setting: tuple[str, Any]) -> None:
         """A process that (re)started has not seen what its predecessor was told."""
@@ -62,17 +63,6 @@ class GossipWorker(Worker):
             logger.debug("%s answered in %d us", sender, self.round_trips_ns[sender] // 1000)
         else:
             super().on_ping_probe(sender, nonce, sent_ns, is_answer)
-
-    def own_node(self) -> dict[str, object]:
-        config = self.config
-        return {
-            "datacenter": config.datacenter,
-            "rack": config.rack,
-            "tokens": list(config.tokens),
-            "peer_address": str(config.advertise or config.dyn_listen),
-            "client_address": str(config.listen),
-            "state": int(NodeState.NORMAL),
-        }
 
     def on_link_state(self, sender: Endpoint, peer: str, up: bool) -> None:
         self.links[peer] = up

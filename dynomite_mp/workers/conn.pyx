@@ -1,0 +1,451 @@
+"""Plain TCP and unix sockets on an epoll set of our own, below uvloop.
+
+What it is: `PollSet` owns an epoll fd that uvloop watches by `add_reader`; when it is readable, `turn()` runs once.
+`Conn` is a socket with an input and an output buffer. What the bytes mean is the business of its subclasses (io_path).
+
+What it is not: it knows no protocol, no request and no peer. TLS connections do not sit here; they feed the same
+two methods, `feed` and `flush`, from a uvloop transport.
+
+    uvloop -- add_reader(PollSet.fd) --> turn():
+        epoll_wait, once, timeout 0
+        readable  recv <= 64 KB into inbuf -> feed()     (<= 512 requests)
+        writable  flush()
+        ready     feed() of connections that stopped at the request limit
+        dirty     one send() per connection that has output
+        graveyard connections closed in this turn are freed
+
+Invariants:
+- one `epoll_wait` a callback, one `recv` and one `send` per connection and turn;
+- a connection on which output was put is on the dirty list or has EPOLLOUT armed; outside a turn `mark_dirty`
+  schedules one;
+- a Conn pointer held by epoll or by the dirty list stays valid until the end of the turn: closed connections
+  wait in the graveyard;
+- buffers are never moved per send; they have read and write offsets.
+"""
+
+import errno
+import logging
+import socket as socket_module
+
+from libc.errno cimport EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno as c_errno
+from libc.stdlib cimport free, malloc, realloc
+from libc.stdint cimport uint32_t, uint64_t
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+from posix.unistd cimport close as c_close
+
+from dynomite_mp.proto.buffer cimport (
+    buf_consume, buf_free, buf_init, buf_len, buf_ptr, buf_reserve, buf_shrink_idle,
+)
+
+cdef extern from "<sys/epoll.h>" nogil:
+    enum:
+        EPOLLIN
+        EPOLLOUT
+        EPOLLERR
+        EPOLLHUP
+        EPOLL_CTL_ADD
+        EPOLL_CTL_MOD
+        EPOLL_CTL_DEL
+        EPOLL_CLOEXEC
+    int epoll_create1(int flags)
+    int epoll_ctl(int epfd, int op, int fd, epoll_event* event)
+    int epoll_wait(int epfd, epoll_event* events, int maxevents, int timeout)
+
+cdef extern from "<sys/socket.h>" nogil:
+    enum:
+        MSG_NOSIGNAL
+        MSG_DONTWAIT
+    ssize_t c_recv "recv"(int fd, void* buf, size_t n, int flags)
+    ssize_t c_send "send"(int fd, const void* buf, size_t n, int flags)
+
+log = logging.getLogger("dynomite_mp.io")
+
+cdef enum:
+    EVENTS_PER_TURN = 1024
+    FIRST_READ_BYTES = 16384
+    KEEP_BYTES = 1048576            # an emptied buffer above this goes back at once
+
+
+cdef class PollSet:
+    """The epoll set of one io worker. `schedule_turn` is called when a turn is wanted although no event will come."""
+
+    def __cinit__(self):
+        self.fd = epoll_create1(EPOLL_CLOEXEC)
+        if self.fd < 0:
+            raise OSError(c_errno, "epoll_create1 failed")
+        self.events = <epoll_event*>malloc(EVENTS_PER_TURN * sizeof(epoll_event))
+        self.dirty_room = 1024
+        self.dirty = <void**>malloc(self.dirty_room * sizeof(void*))
+        if self.events == NULL or self.dirty == NULL:
+            raise MemoryError
+        self.ready = []
+        self.graveyard = []
+        self.conns = {}
+        self.read_clock()
+
+    def __init__(self, schedule_turn):
+        self.schedule_turn = schedule_turn
+
+    def __dealloc__(self):
+        free(self.events)
+        free(self.dirty)
+        if self.fd >= 0:
+            c_close(self.fd)
+
+    cdef uint64_t read_clock(self) noexcept nogil:
+        cdef timespec ts
+        clock_gettime(CLOCK_MONOTONIC, &ts)
+        self.now_ns = <uint64_t>ts.tv_sec * 1000000000 + <uint64_t>ts.tv_nsec
+        return self.now_ns
+
+    cdef int add(self, Conn conn, uint32_t events) except -1:
+        """Registers the connection; the set keeps it alive until close_now()."""
+        cdef epoll_event event
+        event.events = events
+        event.data.ptr = <void*>conn
+        if epoll_ctl(self.fd, EPOLL_CTL_ADD, conn.fd, &event) < 0:
+            raise OSError(c_errno, "epoll_ctl failed")
+        conn.mask = events
+        self.conns[conn.fd] = conn
+        return 0
+
+    cdef void mark_dirty(self, Conn conn) noexcept:
+        """Its output is sent at the end of this turn, or of one that is scheduled now."""
+        cdef void** grown
+        if conn.is_dirty or conn.fd < 0:
+            return
+        if self.dirty_count == self.dirty_room:
+            grown = <void**>realloc(self.dirty, 2 * self.dirty_room * sizeof(void*))
+            if grown == NULL:
+                return              # EPOLLOUT is not armed, but the next output marks it again
+            self.dirty = grown
+            self.dirty_room *= 2
+        conn.is_dirty = True
+        self.dirty[self.dirty_count] = <void*>conn
+        self.dirty_count += 1
+        if not self.in_turn:
+            self.want_turn()
+
+    cdef void mark_ready(self, Conn conn):
+        if not conn.is_ready and conn.fd >= 0:
+            conn.is_ready = True
+            self.ready.append(conn)
+            if not self.in_turn:
+                self.want_turn()
+
+    def want_turn(self):
+        """Run a turn soon although epoll may not fire."""
+        if not self.turn_scheduled:
+            self.turn_scheduled = True
+            self.schedule_turn()
+
+    cpdef void turn(self):
+        """One turn of the data plane; see the picture above."""
+        cdef int count
+        cdef uint64_t started
+        self.turn_scheduled = False
+        self.in_turn = True
+        with nogil:
+            count = epoll_wait(self.fd, self.events, EVENTS_PER_TURN, 0)
+        started = self.read_clock()
+        self.turns += 1
+        if self.ready:
+            self.serve_ready()
+        if count > 0:
+            self.serve_events(count)
+        try:
+            self.before_flush()
+            self.end_turn()
+            self.after_flush_turn()
+        finally:
+            self.in_turn = False
+        if self.ready:
+            self.want_turn()
+        self.busy_ns += self.read_clock() - started
+
+    cdef void serve_events(self, int count):
+        cdef int i
+        cdef uint32_t events
+        cdef Conn conn
+        for i in range(count):
+            conn = <Conn>self.events[i].data.ptr
+            if conn.fd < 0:
+                continue            # closed earlier in this turn
+            events = self.events[i].events
+            try:
+                if events & (EPOLLERR | EPOLLHUP) and not (events & EPOLLIN and conn.mask & EPOLLIN):
+                    conn.close_now(socket_error(conn.fd))
+                    continue
+                if events & EPOLLOUT:
+                    conn.writable()
+                if events & EPOLLIN and conn.fd >= 0:
+                    conn.readable()
+            except Exception:
+                log.exception("connection %r failed and is closed", conn)
+                conn.close_now(0)
+
+    cdef void serve_ready(self):
+        cdef list ready = self.ready
+        cdef Conn conn
+        self.ready = []
+        for conn in ready:
+            conn.is_ready = False
+            if conn.fd >= 0 and not conn.is_paused:
+                self.guarded_feed(conn)
+
+    cdef void guarded_feed(self, Conn conn):
+        """feed() outside the event loop's own guard: an exception closes this connection, no other."""
+        try:
+            conn.feed()
+        except Exception:
+            log.exception("connection %r failed and is closed", conn)
+            conn.close_now(0)
+
+    cdef void end_turn(self):
+        """Flush what is dirty; a flush may close a connection and make others dirty, so the list may grow meanwhile."""
+        cdef size_t i = 0
+        cdef Conn conn
+        while i < self.dirty_count:
+            conn = <Conn>self.dirty[i]
+            i += 1
+            conn.is_dirty = False
+            if conn.fd >= 0:
+                conn.flush()
+        self.dirty_count = 0
+        if self.graveyard:
+            self.graveyard = []
+
+    cdef int before_flush(self) except -1:
+        """For the orchestrator: events are served, nothing is sent yet."""
+        return 0
+
+    cdef int after_flush_turn(self) except -1:
+        """For the orchestrator: everything is sent."""
+        return 0
+
+    def connections(self):
+        """Every open connection, listeners included."""
+        return list(self.conns.values())
+
+    def buffered_bytes(self):
+        """Memory held in the buffers of all connections."""
+        cdef Conn conn
+        cdef size_t total = 0
+        for conn in self.conns.values():
+            total += conn.inbuf.cap + conn.outbuf.cap
+        return total
+
+    def shrink_idle(self):
+        """Gives back the memory of buffers that are empty now."""
+        cdef Conn conn
+        for conn in self.conns.values():
+            buf_shrink_idle(&conn.inbuf, 0)
+            buf_shrink_idle(&conn.outbuf, 0)
+
+    def close_all(self):
+        """Close every connection; the set itself stays usable."""
+        cdef Conn conn
+        for conn in list(self.conns.values()):
+            conn.close_now(0)
+        self.dirty_count = 0
+        self.graveyard = []
+        self.ready = []
+
+
+cdef int socket_error(int fd):
+    """Pending error of the socket (errno), 0 for none."""
+    try:
+        with socket_module.socket(fileno=fd) as sock:
+            try:
+                return sock.getsockopt(socket_module.SOL_SOCKET, socket_module.SO_ERROR)
+            finally:
+                sock.detach()
+    except OSError as failure:
+        return failure.errno or errno.EIO
+
+
+cdef class Conn:
+    """One socket; owns the fd. A subclass says what its bytes mean in feed()."""
+
+    def __cinit__(self):
+        self.fd = -1
+        buf_init(&self.inbuf)
+        buf_init(&self.outbuf)
+
+    def __dealloc__(self):
+        if self.fd >= 0:
+            c_close(self.fd)
+        buf_free(&self.inbuf)
+        buf_free(&self.outbuf)
+
+    def __repr__(self):
+        return (f"<{type(self).__name__} fd={self.fd} in={buf_len(&self.inbuf)} out={buf_len(&self.outbuf)}"
+                f"{' paused' if self.is_paused else ''}{' eof' if self.is_eof else ''}>")
+
+    cdef int feed(self) except -1:
+        """Bytes stand in inbuf; consume what is whole."""
+        raise NotImplementedError
+
+    cdef void on_closed(self, int error):
+        """The connection is gone (error: errno or 0); called once."""
+
+    cdef void after_flush(self):
+        """All output has left."""
+
+    cdef int on_eof(self) except -1:
+        self.close_now(0)
+        return 0
+
+    cdef int readable(self) except -1:
+        cdef size_t want = READ_CHUNK_BYTES if self.reads_much else FIRST_READ_BYTES
+        cdef size_t room
+        cdef ssize_t got
+        cdef int error = 0
+        if buf_reserve(&self.inbuf, want) < 0:
+            self.close_now(ENOMEM)
+            return 0
+        room = self.inbuf.cap - self.inbuf.tail
+        if room > READ_CHUNK_BYTES:
+            room = READ_CHUNK_BYTES
+        with nogil:
+            got = c_recv(self.fd, self.inbuf.data + self.inbuf.tail, room, MSG_DONTWAIT)
+            if got < 0:
+                error = c_errno
+        if got > 0:
+            self.reads_much = <size_t>got == room or (self.reads_much and got > FIRST_READ_BYTES)
+            self.inbuf.tail += <size_t>got
+            self.bytes_in += <uint64_t>got
+            return self.feed()
+        if got == 0:
+            self.is_eof = True
+            self.update_mask()
+            return self.on_eof()
+        if error != EAGAIN and error != EINTR:
+            self.close_now(error)
+        return 0
+
+    cdef int writable(self) except -1:
+        self.flush()
+        return 0
+
+    cdef void flush(self):
+        """One send; what does not fit waits for EPOLLOUT."""
+        cdef size_t n = buf_len(&self.outbuf) - self.kept
+        cdef ssize_t sent
+        cdef int error = 0
+        if n == 0:
+            if self.send_blocked:
+                self.send_blocked = False
+                self.update_mask()
+            self.after_flush()
+            return
+        with nogil:
+            sent = c_send(self.fd, buf_ptr(&self.outbuf) + self.kept, n, MSG_NOSIGNAL | MSG_DONTWAIT)
+            if sent < 0:
+                error = c_errno
+        if sent < 0:
+            if error != EAGAIN and error != EINTR and error != ENOBUFS:
+                self.close_now(error)
+                return
+            sent = 0
+        elif sent > 0:
+            self.bytes_out += <uint64_t>sent
+            if self.keeps_sent:
+                self.kept += <size_t>sent
+            else:
+                buf_consume(&self.outbuf, <size_t>sent)
+        if <size_t>sent < n:
+            if not self.send_blocked:
+                self.send_blocked = True
+                self.update_mask()
+            return
+        if self.outbuf.cap > KEEP_BYTES:
+            buf_shrink_idle(&self.outbuf, 0)
+        if self.send_blocked:
+            self.send_blocked = False
+            self.update_mask()
+        self.after_flush()
+
+    cdef void set_mask(self, uint32_t mask) noexcept:
+        cdef epoll_event event
+        if self.fd < 0 or mask == self.mask:
+            return
+        event.events = mask
+        event.data.ptr = <void*>self
+        if epoll_ctl(self.poll.fd, EPOLL_CTL_MOD, self.fd, &event) == 0:
+            self.mask = mask
+
+    cdef void update_mask(self) noexcept:
+        cdef uint32_t mask = 0
+        if not self.is_paused and not self.is_eof:
+            mask |= EPOLLIN
+        if self.send_blocked:
+            mask |= EPOLLOUT
+        self.set_mask(mask)
+
+    cdef void pause(self) noexcept:
+        """Stop reading: a source of requests is over its budget, or waits for a condition."""
+        if not self.is_paused:
+            self.is_paused = True
+            self.update_mask()
+
+    cdef void resume(self) noexcept:
+        if self.is_paused:
+            self.is_paused = False
+            self.update_mask()
+
+    cdef void close_now(self, int error):
+        """Close the socket; the object lives on in the graveyard until the end of the turn."""
+        cdef int fd = self.fd
+        if fd < 0:
+            return
+        self.fd = -1
+        self.poll.graveyard.append(self)
+        self.poll.conns.pop(fd, None)
+        c_close(fd)
+        self.on_closed(error)
+        if not self.poll.in_turn:
+            self.poll.want_turn()       # a turn's end frees the graveyard
+
+
+cdef class Listener(Conn):
+    """A listening socket: calls `on_accept(fd, address)` for each new connection, `on_exhausted()` on EMFILE."""
+
+    def __init__(self, PollSet poll, sock, on_accept, on_exhausted):
+        self.poll = poll
+        self.on_accept = on_accept
+        self.on_exhausted = on_exhausted
+        sock.setblocking(False)
+        self.sock = sock
+        self.fd = sock.fileno()
+        poll.add(self, EPOLLIN)
+
+    cdef int readable(self) except -1:
+        cdef int i
+        for i in range(ACCEPTS_PER_TURN):
+            try:
+                # The raw call: socket.accept() would build an object that has to be detached again.
+                fd, address = self.sock._accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                break
+            except OSError as failure:
+                if failure.errno in (EMFILE, ENFILE, ENOBUFS, ENOMEM):
+                    self.pause()
+                    self.on_exhausted()
+                    break
+                raise
+            self.on_accept(fd, address)
+        return 0
+
+    cdef void on_closed(self, int error):
+        self.sock.detach()
+
+    def stop(self):
+        """Take the listener out of the set (no file descriptors left)."""
+        self.pause()
+
+    def restart(self):
+        self.resume()
+
+    def close(self):
+        self.close_now(0)

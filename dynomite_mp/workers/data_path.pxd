@@ -1,0 +1,53 @@
+# The face of data_path.pyx: what the connections know of the orchestrator (io_path.IoPath).
+from libc.stdint cimport uint16_t, uint64_t
+
+from dynomite_mp.ipc.counters cimport SlabWriter
+from dynomite_mp.proto.resp cimport RequestScan
+from dynomite_mp.workers.conn cimport Conn, PollSet
+from dynomite_mp.workers.io_cells cimport IoCells
+from dynomite_mp.workers.request cimport Slot
+
+
+cpdef enum:
+    GROUP_RESP2 = 0
+    GROUP_RESP3 = 1
+    GROUPS = 2
+    ORDER_BUCKETS = 4096
+
+    # Reasons for which a client is not read (ClientConn.pause_bits)
+    PAUSE_BUDGET = 1                # its unanswered requests are over its soft budget
+    PAUSE_HELD = 2                  # its next request waits for a condition
+    PAUSE_PRESSURE = 4              # the process is over its budget
+
+    # What happened to a request that was handed on
+    TAKEN = 0
+    HOLD = 1                        # not now: try the same request again later
+    REFUSED = 2                     # an error was answered
+
+
+cdef class DataPath(PollSet):
+    cdef readonly SlabWriter slab
+    cdef IoCells cells
+    cdef object sessions            # answers HELLO, CLIENT, COMMAND ...
+    cdef object schedule_tick
+    cdef list lingering             # ClientConn that said their last word and wait for the other side's EOF
+    cdef uint64_t in_flight         # slots that owe a reply
+    cdef readonly uint64_t clients  # open now
+    cdef bint ticking
+    cdef uint64_t timeout_ns
+    cdef uint64_t silence_ns
+    cdef size_t client_soft_bytes
+    cdef size_t client_hard_bytes
+    cdef size_t datastore_bytes
+    cdef size_t process_bytes
+
+    cdef void start_ticking(self)
+    # hooks, carried out by IoPath
+    cdef int handle(self, Conn source, const char* p, RequestScan* scan) except -1
+    cdef int protocol_error(self, Conn source, uint16_t code) except -1
+    cdef void stop_waiting(self, Conn source) noexcept
+    cdef int target_reply(self, Conn target, Slot* slot, const char* p, size_t n, bint is_error) except -1
+    cdef int target_expired(self, Conn target, Slot* slot) except -1
+    cdef int target_lost(self, Conn target, Slot* slot, const char* p, size_t n) except -1
+    cdef int target_changed(self, Conn target) except -1
+    cdef void target_sent(self, Conn target, uint64_t waited_ns) noexcept

@@ -1,0 +1,67 @@
+"""What connections know of the orchestrator: shared state, and the calls that it carries out.
+
+What it is: the base of `io_path.IoPath`. Client and datastore connections call these hooks when a frame is whole, a
+deadline has passed or a connection is gone, and never each other.
+
+What it is not: it does nothing itself.
+"""
+
+from libc.stdint cimport uint16_t, uint64_t
+
+from dynomite_mp.ipc.counters cimport SlabWriter
+from dynomite_mp.proto.resp cimport RequestScan
+from dynomite_mp.workers.conn cimport Conn, PollSet
+from dynomite_mp.workers.io_cells cimport bind_cells
+from dynomite_mp.workers.request cimport Slot
+
+
+cdef class DataPath(PollSet):
+    """`schedule_tick` starts the 10 ms timer."""
+
+    def __init__(self, schedule_turn, schedule_tick, SlabWriter slab, sessions):
+        super().__init__(schedule_turn)
+        self.schedule_tick = schedule_tick
+        self.slab = slab
+        self.sessions = sessions
+        self.lingering = []
+        self.timeout_ns = self.silence_ns = 5000000000
+        self.client_soft_bytes = 8 << 20
+        self.client_hard_bytes = 1 << 30
+        self.datastore_bytes = 256 << 20
+        self.process_bytes = 4 << 30
+        bind_cells(&self.cells)
+
+    cdef void start_ticking(self):
+        if not self.ticking:
+            self.ticking = True
+            self.schedule_tick()
+
+    cdef int handle(self, Conn source, const char* p, RequestScan* scan) except -1:
+        """A whole request at p: TAKEN, REFUSED, or HOLD (try the same one again later)."""
+        raise NotImplementedError
+
+    cdef int protocol_error(self, Conn source, uint16_t code) except -1:
+        """Bytes that cannot be framed: nothing behind them can be understood."""
+        raise NotImplementedError
+
+    cdef void stop_waiting(self, Conn source) noexcept:
+        """The client's next request no longer waits for the order of writes."""
+
+    cdef int target_reply(self, Conn target, Slot* slot, const char* p, size_t n, bint is_error) except -1:
+        """The reply for the oldest slot; the slot has left the queue."""
+        raise NotImplementedError
+
+    cdef int target_expired(self, Conn target, Slot* slot) except -1:
+        """A deadline has passed; the hook takes the request out of the slot, which stays."""
+        raise NotImplementedError
+
+    cdef int target_lost(self, Conn target, Slot* slot, const char* p, size_t n) except -1:
+        """The connection is gone and owed this reply; p[:n] are the bytes that were queued for it."""
+        raise NotImplementedError
+
+    cdef int target_changed(self, Conn target) except -1:
+        """The connection is up now, or is no longer (is_up)."""
+        raise NotImplementedError
+
+    cdef void target_sent(self, Conn target, uint64_t waited_ns) noexcept:
+        """Everything queued has left; the oldest of it waited this long."""

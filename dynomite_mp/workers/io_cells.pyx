@@ -1,0 +1,47 @@
+"""Places of the io worker's counters in the slab, looked up once, so that the data path adds without a name.
+
+Not a counter table: that is ipc.counter_table.
+"""
+
+from dynomite_mp.ipc.counters cimport cell_index, histogram_index
+
+
+cdef void bind_cells(IoCells* cells):
+    """Fill in every place; a name that the counter table lacks raises at start, not on the data path."""
+    cells.read_requests = cell_index("client_read_requests")
+    cells.write_requests = cell_index("client_write_requests")
+    cells.request_bytes = cell_index("client_request_bytes")
+    cells.responses = cell_index("client_responses")
+    cells.response_bytes = cell_index("client_response_bytes")
+    cells.local_requests = cell_index("client_local_requests")
+    cells.error_responses = cell_index("client_error_responses")
+    cells.timeouts = cell_index("client_timedout_requests")
+    cells.unreachable = cell_index("client_unreachable_requests")
+    cells.refused = cell_index("client_refused_requests")
+    cells.protocol_errors = cell_index("client_protocol_errors")
+    cells.hard_limit = cell_index("client_hard_limit_closes")
+    cells.pauses = cell_index("client_pauses")
+    cells.clients = cell_index("client_connections")
+    cells.client_eof = cell_index("client_eof")
+    cells.client_err = cell_index("client_err")
+    cells.dropped = cell_index("client_dropped_requests")
+    cells.shard_sent = cell_index("shard_requests_sent")
+    cells.shard_received = cell_index("shard_requests_received")
+    cells.shard_replies_sent = cell_index("shard_replies_sent")
+    cells.shard_replies_received = cell_index("shard_replies_received")
+    cells.request_latency = histogram_index("request_latency_none")
+    cells.datastore_latency = histogram_index("server_latency_none")
+    cells.payload_size = histogram_index("payload_size")
+    cells.queue_wait = histogram_index("server_queue_wait")
+    cells.client_queue = histogram_index("client_out_queue")
+    cells.in_queue = histogram_index("server_in_queue")
+    cells.out_queue = histogram_index("server_out_queue")
+    for group, name in enumerate(("resp2", "resp3")):
+        for is_write, access in enumerate(("read", "write")):
+            at = 2 * group + is_write
+            cells.store_requests[at] = cell_index(f"{access}_requests:{name}")
+            cells.store_request_bytes[at] = cell_index(f"{access}_request_bytes:{name}")
+            cells.store_responses[at] = cell_index(f"{access}_responses:{name}")
+            cells.store_response_bytes[at] = cell_index(f"{access}_response_bytes:{name}")
+        cells.store_timeouts[group] = cell_index(f"server_timedout_requests:{name}")
+        cells.store_errors[group] = cell_index(f"server_error_responses:{name}")

@@ -1,0 +1,295 @@
+"""The io worker: listens for clients, keeps the datastore connected, and gives the data path its turns.
+
+What it is: the cold side of `io_path`. It owns the uvloop callbacks (epoll set, 10 ms timer), accepts clients, makes
+and remakes datastore connections, applies settings and drains.
+
+What it is not: no byte of a request passes through this file.
+
+    uvloop --readable(epoll set)--> IoPath.turn          doorbell --> drain_ring --> IoPath.turn (rings of other shards)
+           --10 ms while in flight-> IoPath.tick         1 s      --> tick: gauges, idle buffers
+"""
+
+import asyncio
+import logging
+import math
+import os
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from dynomite_mp.config import Config
+from dynomite_mp.enums import Consistency, Role
+from dynomite_mp.errors import WIRE_ERRORS
+from dynomite_mp.ipc import proxies
+from dynomite_mp.ipc.counters import SlabWriter
+from dynomite_mp.ipc.ring import SpscRing
+from dynomite_mp.ipc.spill import SpillDirectory
+from dynomite_mp.ipc.wiring import Endpoint
+from dynomite_mp.proto.resp import set_max_bulk_bytes
+from dynomite_mp.workers.base import Worker, WorkerContext
+from dynomite_mp.workers.conn import Listener
+from dynomite_mp.workers.data_path import GROUP_RESP2, GROUP_RESP3
+from dynomite_mp.workers.datastore_link import DatastoreLink
+from dynomite_mp.workers.io_path import IoPath
+from dynomite_mp.workers.sessions import Sessions
+from dynomite_mp.workers.shard_link import ShardLink
+
+log = logging.getLogger("dynomite_mp.io")
+
+TICK_S = 0.010
+PRESSURE_S = 0.1
+ACCEPT_PAUSE_S = 0.1
+FIRST_DATASTORE_S = 2.0  # clients are accepted once the datastore answers, or after this long
+LIVE_SETTINGS: dict[str, Callable[[Any], Any]] = {
+    "timeout": int,
+    "client_connections": int,
+    "client_soft_budget_bytes": int,
+    "client_hard_limit_bytes": int,
+    "datastore_budget_bytes": int,
+    "process_budget_bytes": int,
+    "max_value_bytes": int,
+    "read_consistency": Consistency,
+    "write_consistency": Consistency,
+}
+GROUP_NAMES = {GROUP_RESP2: "resp2", GROUP_RESP3: "resp3"}
+
+
+class IoWorker(Worker):
+    """One data plane process."""
+
+    def __init__(self, context: WorkerContext) -> None:
+        super().__init__(context)
+        config = context.config
+        self._loop = asyncio.get_running_loop()
+        self._timeout_factor = 1
+        self._sessions = Sessions(listen=str(config.listen), worker_index=context.index, worker_count=config.io_workers)
+        self._path = IoPath(
+            self._schedule_turn,
+            self._schedule_tick,
+            context.port.slab,
+            self._sessions,
+            shard_index=context.index,
+            shard_count=config.io_workers,
+            datastore_connections=config.datastore_connections,
+        )
+        self._spill = SpillDirectory(context.runtime_dir / "spill", config.spill_limit_bytes)
+        self._configure(config)
+        self._listeners: list[Listener] = []
+        self._links: list[DatastoreLink] = []
+        self._first_up = asyncio.Event()
+        self._gauges = _Gauges(self._path, context.port.slab)
+        for sender, ring in context.port.inbound:
+            if sender.role is Role.IO:
+                self._path.set_shard(sender.index, self._shard_link(sender, ring))
+
+    def _configure(self, config: Config) -> None:
+        self._sessions.read_consistency = config.read_consistency
+        self._sessions.write_consistency = config.write_consistency
+        self._client_limit = _share(config.client_connections, self.context.index, config.io_workers)
+        set_max_bulk_bytes(config.max_value_bytes)
+        self._path.configure(
+            hash_name=config.hash,
+            hash_tag=config.hash_tag,
+            timeout_ms=config.timeout * self._timeout_factor,
+            client_soft_bytes=config.client_soft_budget_bytes,
+            client_hard_bytes=config.client_hard_limit_bytes,
+            datastore_bytes=config.datastore_budget_bytes,
+            process_bytes=config.process_budget_bytes,
+        )
+
+    def _shard_link(self, sender: Endpoint, inbound: SpscRing) -> ShardLink:
+        port = self.context.port
+        outbound, spec = port.outbound[sender], port.specs[sender]
+        self._spill.sweep(spec.index, outbound.producer_pos)
+        return ShardLink(
+            sender.index,
+            outbound,
+            inbound,
+            doorbell=port.doorbell_of(sender),
+            spill=self._spill,
+            ring_index=spec.index,
+            other_record=proxies.Receiver(self, sender, port, self._spill),
+            boot=self.context.boot,
+            slab=port.slab,
+        )
+
+    # ---- life
+
+    async def start(self) -> None:
+        self._loop.add_reader(self._path.fd, self._path.turn)
+        if self.config.preconnect:
+            self._connect_datastore()
+            try:
+                await asyncio.wait_for(self._first_up.wait(), FIRST_DATASTORE_S)
+            except TimeoutError:
+                log.warning("the datastore does not answer yet; clients get an error until it does")
+        else:
+            self._path.set_on_demand(self._connect_datastore)
+        # The sockets are that of `listen` and that of `dyn_listen`, in this order.
+        client_socket = self.context.sockets[0]
+        self._listeners.append(Listener(self._path, client_socket, self._on_accept, self._on_exhausted))
+        self._loop.call_later(PRESSURE_S, self._on_pressure_timer)
+
+    async def drain(self, deadline_s: float) -> None:
+        """Stop accepting, answer what was read, close."""
+        for listener in self._listeners:
+            listener.close()
+        self._path.begin_drain()
+        end = self._loop.time() + deadline_s
+        while self._path.clients and self._loop.time() < end:
+            await asyncio.sleep(TICK_S)
+        for link in self._links:
+            link.close()
+        self._path.close_all()
+
+    def tick(self) -> None:
+        self._gauges.refresh(self._links)
+        self._path.shrink_idle()
+
+    # ---- settings that change while the worker runs
+
+    def on_control_set(self, setting: tuple[str, Any]) -> None:
+        super().on_control_set(setting)
+        key, value = setting
+        if key == "timeout_factor":
+            self._timeout_factor = int(value)
+        elif key in LIVE_SETTINGS:
+            self.config = replace(self.config, **{key: LIVE_SETTINGS[key](value)})
+        else:
+            return
+        self._configure(self.config)
+
+    # ---- turns and timers of the data path
+
+    def _schedule_turn(self) -> None:
+        self._loop.call_soon(self._path.turn)
+
+    def _schedule_tick(self) -> None:
+        self._loop.call_later(TICK_S, self._on_tick)
+
+    def _on_tick(self) -> None:
+        if self._path.tick():
+            self._schedule_tick()
+
+    def _on_pressure_timer(self) -> None:
+        self._path.relieve_pressure()
+        self._loop.call_later(PRESSURE_S, self._on_pressure_timer)
+
+    def drain_ring(self, sender: Endpoint, ring: SpscRing) -> int:
+        if sender.role is not Role.IO:
+            return super().drain_ring(sender, ring)
+        if ring.depth_bytes:
+            self._path.turn()  # serves the shard rings
+        return 0
+
+    # ---- clients
+
+    def _on_accept(self, fd: int, address: Any) -> None:
+        if self._path.clients >= self._client_limit:
+            _refuse(fd)
+            return
+        if isinstance(address, tuple):
+            with_nodelay(fd)
+            peer = f"{address[0]}:{address[1]}" if ":" not in address[0] else f"[{address[0]}]:{address[1]}"
+        else:
+            peer = str(self.config.listen)
+        self._path.accept(fd, peer)
+        self._gauges.count("client_connections_total")
+
+    def _on_exhausted(self) -> None:
+        """No file descriptor left: the listener rests, the clients that are there are served."""
+        self._gauges.count("accept_pauses")
+        for listener in self._listeners:
+            self._loop.call_later(ACCEPT_PAUSE_S, listener.restart)
+
+    # ---- datastore
+
+    def _connect_datastore(self) -> None:
+        if self._links:
+            return
+        address = self.context.datastore
+        if address is None:
+            log.error("no datastore is known; every key command is refused")
+            return
+        for group in (GROUP_RESP2, GROUP_RESP3):
+            for index in range(self.config.datastore_connections):
+                link = DatastoreLink(
+                    self._path,
+                    self._loop,
+                    address,
+                    group,
+                    index,
+                    self._on_link_change,
+                    self.config.server_retry_timeout,
+                )
+                self._links.append(link)
+                link.start()
+
+    def _on_link_change(self, link: DatastoreLink) -> None:
+        self._path.set_on_demand(None)
+        self._gauges.link_changed(link)
+        self._gauges.refresh(self._links)
+        resp3 = [other for other in self._links if other.group == GROUP_RESP3]
+        self._sessions.resp3 = not any(other.is_unsupported for other in resp3)
+        if link.hello:
+            self._sessions.note_server(link.hello)
+        if link.is_up and all(o.is_up or o.is_unsupported for o in self._links):
+            self._first_up.set()
+
+
+class _Gauges:
+    """Figures that are measured rather than counted, written once a second, and the counters of the cold side."""
+
+    def __init__(self, path: IoPath, slab: SlabWriter) -> None:
+        self._path = path
+        self._slab = slab
+
+    def count(self, name: str) -> None:
+        self._slab.count(name)
+
+    def link_changed(self, link: DatastoreLink) -> None:
+        group = GROUP_NAMES[link.group]
+        if link.is_up:
+            self.count(f"server_connections_total:{group}")
+            if link.times_up > 1:
+                self.count(f"server_reconnects:{group}")
+        elif not link.is_unsupported:
+            self.count(f"server_err:{group}" if link.lost_by_error else f"server_eof:{group}")
+            self._slab.set_gauge("server_ejected_at", int(time.time() * 1000))
+
+    def refresh(self, links: list[DatastoreLink]) -> None:
+        for name, value in self._path.figures().items():
+            self._slab.set_gauge(name, value)
+        for group, name in GROUP_NAMES.items():
+            up = sum(link.is_up for link in links if link.group == group)
+            self._slab.set_gauge(f"server_connections:{name}", up)
+        self._slab.set_gauge("server_up", int(any(link.is_up for link in links)))
+
+
+def _share(limit: int, index: int, workers: int) -> float:
+    """This worker's part of a limit on the whole node; 0 means none."""
+    return limit // workers + (index < limit % workers) if limit else math.inf
+
+
+def with_nodelay(fd: int) -> None:
+    """TCP_NODELAY on a descriptor that no socket object owns."""
+    sock = socket.socket(fileno=fd)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    except OSError as failure:
+        log.debug("client socket options: %s", failure)
+    finally:
+        sock.detach()
+
+
+def _refuse(fd: int) -> None:
+    """One client too many: say so and close."""
+    try:
+        os.write(fd, WIRE_ERRORS["max_clients"].line)
+    except OSError as failure:
+        log.debug("refused client had gone: %s", failure)
+    finally:
+        os.close(fd)

@@ -1,0 +1,111 @@
+"""A request in flight and the two queues it stands in.
+
+What it is: C structs and their memory. A client's queue keeps replies in request order; a target's queue pairs
+each reply with the oldest request that is owed one.
+
+What it is not: it decides nothing; io_path does.
+
+Invariants:
+- a request is freed when no queue holds it (`refs`);
+- a slot leaves a target's queue only with its reply or with the connection, never at a deadline: the late reply
+  must find it;
+- requests come from a free list, so the data path does not call malloc for them.
+"""
+
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+from libc.stdint cimport uint64_t
+
+cdef enum:
+    FIRST_ROOM = 16
+    BATCH = 64
+
+cdef Request* free_list = NULL
+
+
+cdef Request* request_new() noexcept nogil:
+    """A zeroed request, NULL when memory is out."""
+    global free_list
+    cdef Request* block
+    cdef Request* request
+    cdef int i
+    if free_list == NULL:
+        block = <Request*>malloc(BATCH * sizeof(Request))
+        if block == NULL:
+            return NULL
+        for i in range(BATCH):
+            block[i].next = free_list
+            free_list = &block[i]
+    request = free_list
+    free_list = request.next
+    memset(request, 0, sizeof(Request))
+    return request
+
+
+cdef void request_release(Request* request) noexcept nogil:
+    """One queue lets go of it."""
+    global free_list
+    request.refs -= 1
+    if request.refs == 0:
+        if request.reply != NULL:
+            free(request.reply)
+        request.next = free_list
+        free_list = request
+
+
+cdef void slots_init(SlotQueue* queue) noexcept nogil:
+    memset(queue, 0, sizeof(SlotQueue))
+
+
+cdef void slots_free(SlotQueue* queue) noexcept nogil:
+    free(queue.slots)
+    memset(queue, 0, sizeof(SlotQueue))
+
+
+cdef Slot* slots_push(SlotQueue* queue) noexcept nogil:
+    """A zeroed slot at the tail, NULL when memory is out; valid until the next push."""
+    cdef uint64_t room = queue.mask + 1 if queue.slots != NULL else 0
+    cdef uint64_t i
+    cdef Slot* grown
+    cdef Slot* slot
+    if queue.tail - queue.head == room:
+        grown = <Slot*>malloc((2 * room if room else FIRST_ROOM) * sizeof(Slot))
+        if grown == NULL:
+            return NULL
+        for i in range(queue.head, queue.tail):
+            grown[i & ((2 * room if room else FIRST_ROOM) - 1)] = queue.slots[i & queue.mask]
+        free(queue.slots)
+        queue.slots = grown
+        queue.mask = (2 * room if room else FIRST_ROOM) - 1
+    slot = &queue.slots[queue.tail & queue.mask]
+    memset(slot, 0, sizeof(Slot))
+    queue.tail += 1
+    return slot
+
+
+cdef void queue_init(RequestQueue* queue) noexcept nogil:
+    memset(queue, 0, sizeof(RequestQueue))
+
+
+cdef void queue_free(RequestQueue* queue) noexcept nogil:
+    free(queue.items)
+    memset(queue, 0, sizeof(RequestQueue))
+
+
+cdef int queue_push(RequestQueue* queue, Request* request) noexcept nogil:
+    """0, or -1 when memory is out."""
+    cdef uint64_t room = queue.mask + 1 if queue.items != NULL else 0
+    cdef uint64_t i
+    cdef Request** grown
+    if queue.tail - queue.head == room:
+        grown = <Request**>malloc((2 * room if room else FIRST_ROOM) * sizeof(Request*))
+        if grown == NULL:
+            return -1
+        for i in range(queue.head, queue.tail):
+            grown[i & ((2 * room if room else FIRST_ROOM) - 1)] = queue.items[i & queue.mask]
+        free(queue.items)
+        queue.items = grown
+        queue.mask = (2 * room if room else FIRST_ROOM) - 1
+    queue.items[queue.tail & queue.mask] = request
+    queue.tail += 1
+    return 0

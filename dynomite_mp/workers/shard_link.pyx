@@ -1,0 +1,213 @@
+"""The link between two io workers: requests for the other's shard, replies to ours.
+
+What it is: one SPSC ring in each direction, the requests that wait for a reply, and the replies that found the ring
+full. A leaf: io_path takes records out of it and hands requests to it.
+
+What it is not: it does not know clients or datastores.
+
+    this worker --- SHARD_REQUEST(req_id, group, deadline, original bytes) ---> worker that owns the shard
+                <-- SHARD_REPLY(req_id, status, reply bytes) ------------------
+
+Invariants:
+- req_id = boot << 48 | position in `waiting`: a reply to a predecessor of this process, or to a request that has
+  expired, is recognised and dropped;
+- a full ring refuses requests (the client is held) and delays replies (`overflow`, in order); nothing is lost;
+- the doorbell is rung once a turn.
+"""
+
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from dynomite_mp.ipc.message_codec cimport (
+    HEAD_BYTES_MAX, MESSAGE_SHARD_REPLY, MESSAGE_SHARD_REQUEST, ShardReply, ShardRequest, decode_shard_reply,
+    decode_shard_request, encode_shard_reply_head, encode_shard_request_head,
+)
+from dynomite_mp.ipc.counters cimport SlabWriter
+from dynomite_mp.ipc.ring cimport SPILL_BIT, SpscRing
+from dynomite_mp.proto.buffer cimport buf_append, buf_consume, buf_free, buf_init, buf_len, buf_ptr
+from dynomite_mp.workers.request cimport (
+    REQUEST_WAITING, Request, Slot, request_new, slots_at, slots_free, slots_init, slots_len, slots_push,
+)
+
+from dynomite_mp.errors import WIRE_ERRORS
+
+cdef enum:
+    POSITION_BITS = 48
+    SPILL_RECORD_BYTES = 64         # more than the record that names a spill file takes
+
+cdef bytes SPILL_FAILED = WIRE_ERRORS["spill_failed"].line
+
+
+cdef class ShardLink:
+    """`spill` stores values above the ring's record limit (ipc.spill); `boot` is this process's boot count."""
+
+    def __init__(self, int peer_index, SpscRing outbound, SpscRing inbound, *, doorbell, spill, ring_index,
+                 other_record, int boot, SlabWriter slab):
+        self.peer_index = peer_index
+        self.ring_index = ring_index
+        self.slab = slab
+        self.outbound = outbound
+        self.inbound = inbound
+        self.doorbell = doorbell
+        self.spill = spill
+        self.other_record = other_record
+        self.id_high = <uint64_t>(boot & 0xFFFF) << POSITION_BITS
+        slots_init(&self.waiting)
+        buf_init(&self.overflow)
+
+    def __dealloc__(self):
+        slots_free(&self.waiting)
+        buf_free(&self.overflow)
+
+    def __repr__(self):
+        return f"<ShardLink io[{self.peer_index}] waiting={slots_len(&self.waiting)} overflow={buf_len(&self.overflow)}>"
+
+    cdef int send_request(self, Request* request, int group, uint64_t now_ns, uint64_t timeout_ns,
+                          const char* p, size_t n) except -1:
+        """OFFERED; OFFER_FULL: not now; OFFER_FAILED: too large for a record, and no room to spill it."""
+        cdef char head[HEAD_BYTES_MAX]
+        cdef size_t head_len
+        cdef Slot* slot
+        cdef int offered
+        if buf_len(&self.overflow):
+            return OFFER_FULL
+        slot = slots_push(&self.waiting)
+        if slot == NULL:
+            raise MemoryError
+        head_len = encode_shard_request_head(head, self.id_high | (self.waiting.tail - 1), <uint32_t>group,
+                                             (now_ns + timeout_ns) // 1000000, <uint32_t>n)
+        offered = self.offer(MESSAGE_SHARD_REQUEST, head, head_len, p, n)
+        if offered != OFFERED:
+            self.waiting.tail -= 1
+            return offered
+        slot.request = request
+        slot.queued_ns = now_ns
+        return OFFERED
+
+    cdef int send_reply(self, uint64_t req_id, const char* p, size_t n) except -1:
+        cdef char head[HEAD_BYTES_MAX]
+        cdef size_t head_len = encode_shard_reply_head(head, req_id, 0, <uint32_t>n)
+        cdef uint32_t frame[2]
+        cdef int offered = OFFER_FULL
+        if buf_len(&self.overflow) == 0:
+            offered = self.offer(MESSAGE_SHARD_REPLY, head, head_len, p, n)
+        if offered == OFFER_FAILED:
+            return self.send_reply(req_id, SPILL_FAILED, len(SPILL_FAILED))
+        if offered == OFFER_FULL:
+            frame[0] = <uint32_t>head_len
+            frame[1] = <uint32_t>n
+            if (buf_append(&self.overflow, <char*>frame, sizeof(frame)) < 0
+                    or buf_append(&self.overflow, head, head_len) < 0 or buf_append(&self.overflow, p, n) < 0):
+                raise MemoryError
+        return 0
+
+    cdef int send_overflow(self) except -1:
+        """Replies that waited for room in the ring."""
+        cdef uint32_t frame[2]
+        cdef const char* p
+        while buf_len(&self.overflow):
+            p = buf_ptr(&self.overflow)
+            memcpy(frame, p, sizeof(frame))
+            p += sizeof(frame)
+            if self.offer(MESSAGE_SHARD_REPLY, p, frame[0], p + frame[0], frame[1]) != OFFERED:
+                break
+            buf_consume(&self.overflow, sizeof(frame) + frame[0] + frame[1])
+        return 0
+
+    cdef int offer(self, uint32_t type, const char* head, size_t head_len, const char* p, size_t n) except -1:
+        cdef int offered = self.outbound.c_offer2(type, head, head_len, p, n)
+        if offered < 0:
+            return self.offer_spilled(type, head[:head_len] + p[:n])
+        if offered == 0:
+            return OFFER_FULL
+        self.must_ring = True
+        return OFFERED
+
+    cdef int offer_spilled(self, uint32_t type, bytes payload) except -1:
+        """A value above the ring's record limit goes by file (ipc.spill)."""
+        if not self.outbound.has_room(SPILL_RECORD_BYTES):
+            return OFFER_FULL
+        record = self.spill.write(self.ring_index, self.outbound.producer_pos, payload)
+        if record is None:
+            self.slab.count("spill_refused")
+            return OFFER_FAILED
+        if not self.outbound.offer(type | SPILL_BIT, record):
+            self.spill.remove(record)
+            return OFFER_FULL
+        self.slab.count("spill_files")
+        self.slab.count("spill_file_bytes", len(payload))
+        self.must_ring = True
+        return OFFERED
+
+    cdef int next_record(self, const char** p, size_t* n, Request** request) except -1:
+        """Looks at the next record; the pointers stay valid until done_record()."""
+        cdef uint32_t type
+        cdef const char* data
+        cdef size_t size
+        cdef ShardRequest asked
+        cdef ShardReply answered
+        cdef int found = self.inbound.c_peek(&type, &data, &size)
+        if found == 0:
+            return SHARD_NOTHING
+        if found < 0:
+            raise ValueError(f"ring from io worker {self.peer_index} is corrupt")
+        if type & SPILL_BIT:
+            self.spill_record = data[:size]
+            self.spilled = self.spill.read(self.spill_record)
+            if self.spilled is None:
+                return SHARD_SKIP           # handled before this process's predecessor died
+            type &= ~<uint32_t>SPILL_BIT
+            data = self.spilled
+            size = len(self.spilled)
+        if type == MESSAGE_SHARD_REQUEST and decode_shard_request(data, size, &asked):
+            request[0] = request_new()
+            if request[0] == NULL:
+                raise MemoryError
+            request[0].refs = 1
+            request[0].shard = <unsigned char>(self.peer_index + 1)
+            request[0].origin_id = asked.req_id
+            request[0].size = asked.request_len
+            self.group = asked.flags & 1
+            p[0] = asked.request
+            n[0] = asked.request_len
+            return SHARD_TOOK_REQUEST
+        if type == MESSAGE_SHARD_REPLY and decode_shard_reply(data, size, &answered):
+            request[0] = self.take(answered.req_id)
+            p[0] = answered.reply
+            n[0] = answered.reply_len
+            return SHARD_TOOK_REPLY if request[0] != NULL else SHARD_SKIP
+        self.other_record(type, data[:size])
+        return SHARD_SKIP
+
+    cdef void done_record(self):
+        if self.spill_record is not None:
+            self.spill.remove(self.spill_record)
+            self.spill_record = self.spilled = None
+        self.inbound.c_advance()
+
+    cdef Request* take(self, uint64_t req_id) noexcept:
+        """The request a reply is for; NULL for one of a predecessor or one that has expired."""
+        cdef uint64_t position = req_id & ((<uint64_t>1 << POSITION_BITS) - 1)
+        cdef Request* request
+        if req_id - position != self.id_high or position < self.waiting.head or position >= self.waiting.tail:
+            return NULL
+        request = slots_at(&self.waiting, position).request
+        slots_at(&self.waiting, position).request = NULL
+        while slots_len(&self.waiting) and slots_at(&self.waiting, self.waiting.head).request == NULL:
+            self.waiting.head += 1
+        return request
+
+    cdef Request* next_expired(self, uint64_t now_ns, uint64_t timeout_ns) noexcept:
+        """The oldest request past its deadline, taken out of the link; NULL when there is none."""
+        cdef Slot* slot
+        if slots_len(&self.waiting) == 0:
+            return NULL
+        slot = slots_at(&self.waiting, self.waiting.head)
+        if slot.queued_ns + timeout_ns > now_ns:
+            return NULL
+        return self.take(self.id_high | self.waiting.head)
+
+    cdef void ring_doorbell(self) noexcept:
+        if self.must_ring:
+            self.must_ring = False
+            self.doorbell.c_ring()

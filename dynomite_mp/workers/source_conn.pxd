@@ -1,0 +1,31 @@
+# The face of source_conn.pyx: a connection that requests come from.
+from libc.stdint cimport uint8_t, uint32_t
+
+from dynomite_mp.workers.conn cimport Conn
+from dynomite_mp.workers.data_path cimport DataPath
+from dynomite_mp.workers.request cimport Request, RequestQueue
+
+
+cdef class SourceConn(Conn):
+    cdef DataPath path
+    cdef RequestQueue queue
+    cdef size_t in_flight_bytes
+    cdef size_t parked_bytes        # replies that wait for an earlier one
+    cdef uint32_t pause_bits
+    cdef uint32_t wait_bucket       # 1 + order bucket it waits for, 0 = none
+    cdef bint is_held
+    cdef bint is_finishing          # close when everything is answered and sent
+    cdef bint is_half_closed        # the other side has sent its last byte
+    cdef bint has_whole             # the frame at the head of inbuf is complete and not yet handled
+    cdef uint8_t group              # protocol group: GROUP_RESP2 or GROUP_RESP3
+    cdef readonly object address
+
+    cdef int emit(self, Request* request, const char* p, size_t n) except -1
+    cdef int deliver(self, Request* request, const char* p, size_t n) except -1
+    cdef void set_pause(self, uint32_t bit) noexcept
+    cdef void clear_pause(self, uint32_t bit)
+    cdef void settle(self, Request* request) noexcept
+    cdef int flush_done(self) except -1
+    cdef void finish(self)
+    cdef void check_limits(self)
+    cdef void detach_requests(self)
