@@ -1,0 +1,341 @@
+"""`/metrics`: the counter slab in the Prometheus text format.
+
+A custom collector makes every sample from one reading (`node_figures`) at the moment of the scrape; nothing is counted
+twice and nothing is kept between scrapes. `METRICS` names each row of the counter table that has a source in this
+version; `NOT_FED` has the rest, so that no series stands at zero for ever. A new row of the counter table belongs into
+one of the two.
+
+Names are `dynomite_mp_<noun>[_<unit>][_total]`; labels are only role, dc, rack, command_class (and le). A row that
+several kinds of processes move has a sample for each of them, `role` being the name of the process (`io[0]`); all
+others are sums over the io workers.
+
+Imports prometheus_client, so only the admin process may import it.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+from operator import attrgetter
+from typing import Final
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from dynomite_mp.enums import ProcessState
+from dynomite_mp.ipc.counter_table import COMMAND_CLASSES, COUNTERS, Counter, Kind
+from dynomite_mp.ipc.slab import HistogramValues, RingValues
+from dynomite_mp.workers.node_figures import NodeFigures, ProcessFigures, RingFigures
+from dynomite_mp.workers.process_figures import SystemFigures
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+PREFIX: Final = "dynomite_mp_"
+ROW_OF: Final[Mapping[str, Counter]] = {row.name: row for row in COUNTERS}
+
+# Row of the counter table -> name of the metric, without prefix and `_total`.
+METRICS: Final[Mapping[str, str]] = {
+    "client_connections": "client_connections",
+    "client_connections_total": "client_connections_accepted",
+    "client_eof": "client_eofs",
+    "client_err": "client_connection_errors",
+    "client_read_requests": "client_read_requests",
+    "client_write_requests": "client_write_requests",
+    "client_local_requests": "client_local_requests",
+    "client_request_bytes": "client_request_bytes",
+    "client_responses": "client_responses",
+    "client_response_bytes": "client_response_bytes",
+    "client_dropped_requests": "client_dropped_requests",
+    "client_protocol_errors": "client_protocol_errors",
+    "client_refused_requests": "client_refused_requests",
+    "client_timedout_requests": "client_timedout_requests",
+    "client_unreachable_requests": "client_unreachable_requests",
+    "client_error_responses": "client_error_responses",
+    "client_requests_in_flight": "client_requests_in_flight",
+    "client_paused": "client_connections_paused",
+    "client_pauses": "client_pauses",
+    "client_hard_limit_closes": "client_hard_limit_closes",
+    "client_in_queue_bytes": "client_in_queue_bytes",
+    "client_out_queue_bytes": "client_out_queue_bytes",
+    "accept_pauses": "accept_pauses",
+    "accept_errors": "accept_errors",
+    "forward_error": "forward_errors",
+    "server_connections": "datastore_connections",
+    "server_connections_total": "datastore_connections_opened",
+    "server_reconnects": "datastore_reconnects",
+    "server_eof": "datastore_eofs",
+    "server_err": "datastore_connection_errors",
+    "server_timedout": "datastore_silent_connections",
+    "server_timedout_requests": "datastore_timedout_requests",
+    "server_dropped_requests": "datastore_dropped_requests",
+    "server_error_responses": "datastore_error_responses",
+    "server_ejected_at": "datastore_last_loss_timestamp_seconds",
+    "server_ejects": "datastore_ejections",
+    "server_up": "datastore_up",
+    "read_requests": "datastore_read_requests",
+    "read_request_bytes": "datastore_read_request_bytes",
+    "write_requests": "datastore_write_requests",
+    "write_request_bytes": "datastore_write_request_bytes",
+    "read_responses": "datastore_read_responses",
+    "read_response_bytes": "datastore_read_response_bytes",
+    "write_responses": "datastore_write_responses",
+    "write_response_bytes": "datastore_write_response_bytes",
+    "in_queue": "datastore_queued_requests",
+    "in_queue_bytes": "datastore_queued_bytes",
+    "out_queue": "datastore_requests_in_flight",
+    "out_queue_bytes": "datastore_in_flight_bytes",
+    "shard_requests_sent": "shard_requests_sent",
+    "shard_requests_received": "shard_requests_received",
+    "shard_replies_sent": "shard_replies_sent",
+    "shard_replies_received": "shard_replies_received",
+    "shard_refused_requests": "shard_refused_requests",
+    "messages_sent": "messages_sent",
+    "messages_received": "messages_received",
+    "messages_dropped": "messages_dropped",
+    "message_errors": "message_errors",
+    "message_queue_bytes": "message_queue_bytes",
+    "spill_files": "spill_files",
+    "spill_file_bytes": "spill_file_bytes",
+    "spill_refused": "spill_refused_values",
+    "doorbell_wakeups": "doorbell_wakeups",
+    "topology_version": "topology_version",
+    "topology_swaps": "topology_swaps",
+    "loop_turns": "loop_turns",
+    "loop_busy_ns": "loop_busy_seconds",
+    "loop_lag_ns": "loop_lag_seconds",
+    "loop_lag_ns_max": "loop_lag_highest_seconds",
+    "process_budget_used_bytes": "process_budget_used_bytes",
+    "datastore_budget_used_bytes": "datastore_budget_used_bytes",
+    "process_budget_pauses": "process_budget_pauses",
+    "http_requests": "http_requests",
+    "http_refused": "http_refused_requests",
+    "log_lines_dropped": "log_lines_dropped",
+}
+
+# What is in shared memory in another unit than metrics have.
+SCALES: Final[Mapping[str, float]] = {
+    "server_ejected_at": 1e-3,
+    "loop_busy_ns": 1e-9,
+    "loop_lag_ns": 1e-9,
+    "loop_lag_ns_max": 1e-9,
+}
+
+NOT_FED: Final = frozenset(
+    row.name for row in COUNTERS if row.name.startswith(("dnode_client_", "peer_", "remote_peer_"))
+) | {
+    "client_auth_errors",
+    "client_non_quorum_r_responses",
+    "client_non_quorum_w_responses",
+    "fragments",
+    "link_state_changes",
+    "node_state",
+}
+
+# Bounds of the histograms of times: powers of two of nanoseconds, from 8 microseconds to 17 seconds. They are bounds
+# of buckets in shared memory too, so no count is guessed.
+OCTAVES: Final = range(13, 35)
+FIRST_OCTAVE: Final = 2  # bucket b >= 8 begins with octave b // 8 + 2
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsInput:
+    """Everything a scrape is made of. `class_of_command` has the class of every command id."""
+
+    node: NodeFigures
+    histograms: Mapping[str, HistogramValues]
+    system: Mapping[int, SystemFigures]
+    class_of_command: Mapping[int, str]
+    now_ns: int
+
+
+class SlabCollector(Collector):
+    """Asks for one reading per scrape and yields everything made of it."""
+
+    def __init__(self, read: Callable[[], MetricsInput]) -> None:
+        self._read = read
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: the registry would otherwise collect once just to learn the names."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        given = self._read()
+        yield from _node(given)
+        yield from _requests(given)
+        yield from _table(given.node)
+        yield from _processes(given)
+        yield from _rings(given.node.rings)
+
+
+def metrics_text(given: MetricsInput) -> bytes:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(SlabCollector(lambda: given))
+    return generate_latest(registry)
+
+
+def _counter(name: str, doc: str, labels: tuple[str, ...] = ()) -> CounterMetricFamily:
+    return CounterMetricFamily(PREFIX + name, doc, labels=labels)
+
+
+def _gauge(name: str, doc: str, labels: tuple[str, ...] = ()) -> GaugeMetricFamily:
+    return GaugeMetricFamily(PREFIX + name, doc, labels=labels)
+
+
+def _node(given: MetricsInput) -> Iterator[Metric]:
+    who = given.node.identity
+    place = _gauge("node", "1; its labels say where this node is", ("dc", "rack"))
+    place.add_metric((who.dc, who.rack), 1)
+    yield place
+
+
+def _requests(given: MetricsInput) -> Iterator[Metric]:
+    by_class = dict.fromkeys(COMMAND_CLASSES, 0)
+    for command_id, count in enumerate(given.node.commands):
+        by_class[given.class_of_command.get(command_id, COMMAND_CLASSES[0])] += count
+    asked = _counter("requests", "requests of clients by class of the command", ("command_class",))
+    for name, count in by_class.items():
+        asked.add_metric((name,), count)
+    yield asked
+    yield _durations(given, "request_latency", "request_duration_seconds", "client requests: read to answered")
+    yield _durations(
+        given, "server_latency", "datastore_request_duration_seconds", "datastore requests: sent to answered"
+    )
+
+
+def _durations(given: MetricsInput, kind: str, name: str, doc: str) -> Metric:
+    family = HistogramMetricFamily(PREFIX + name, doc, labels=("command_class",))
+    for command_class in COMMAND_CLASSES:
+        histogram = given.histograms[f"{kind}_{command_class}"]
+        family.add_metric((command_class,), buckets=octave_buckets(histogram), sum_value=histogram.sum / 1e9)
+    return family
+
+
+def octave_buckets(histogram: HistogramValues) -> list[tuple[str, float]]:
+    """How many values lie below each bound in seconds; cumulative, the last without bound."""
+    below = (0, *accumulate(histogram.buckets))
+    bounded: list[tuple[str, float]] = [
+        (repr(2**octave / 1e9), below[(octave - FIRST_OCTAVE) * 8]) for octave in OCTAVES
+    ]
+    return [*bounded, ("+Inf", below[-1])]
+
+
+def _table(node: NodeFigures) -> Iterator[Metric]:
+    for cell, name in METRICS.items():
+        row = ROW_OF[cell]
+        scale = SCALES.get(cell, 1)
+        labels = ("role",) if len(row.roles) > 1 else ()
+        make = _counter if row.kind is Kind.COUNTER else _gauge
+        family = make(name, row.doc, labels)
+        if labels:
+            for process in node.processes:
+                if process.role in row.roles:
+                    family.add_metric((process.name,), process.cell(cell) * scale)
+        else:
+            family.add_metric((), node.total(cell) * scale)
+        yield family
+
+
+def _processes(given: MetricsInput) -> Iterator[Metric]:
+    role = ("role",)
+    up = _gauge("process_up", "1 while the process runs", role)
+    restarts = _counter("process_restarts", "times the process was started again", role)
+    silence = _gauge("process_heartbeat_age_seconds", "time since the process showed a sign of life", role)
+    cpu = _counter("process_cpu_seconds", "CPU time used, user and system, since the process started", role)
+    rss = _gauge("process_resident_memory_bytes", "memory in RAM, shared pages counted in full (RSS)", role)
+    pss = _gauge("process_proportional_memory_bytes", "memory in RAM, shared pages divided by their users (PSS)", role)
+    fds = _gauge("process_open_fds", "file descriptors open now", role)
+    for process in given.node.processes:
+        who = (process.name,)
+        up.add_metric(who, process.state is ProcessState.RUNNING)
+        restarts.add_metric(who, process.restarts)
+        if process.heartbeat_ns:
+            silence.add_metric(who, max(0, given.now_ns - process.heartbeat_ns) / 1e9)
+        _add_system(process, given.system.get(process.pid), who, (cpu, rss, pss, fds))
+    yield from (up, restarts, silence, cpu, rss, pss, fds)
+
+
+def _add_system(
+    process: ProcessFigures,
+    system: SystemFigures | None,
+    who: tuple[str],
+    families: tuple[CounterMetricFamily, GaugeMetricFamily, GaugeMetricFamily, GaugeMetricFamily],
+) -> None:
+    if system is None:
+        return
+    cpu, rss, pss, fds = families
+    cpu.add_metric(who, system.cpu_s)
+    rss.add_metric(who, system.rss_bytes)
+    if system.pss_bytes is not None:
+        pss.add_metric(who, system.pss_bytes)
+    if system.open_fds is not None:
+        fds.add_metric(who, system.open_fds)
+
+
+@dataclass(frozen=True, slots=True)
+class _RingMetric:
+    """A figure of rings, merged over the rings of the process at one end."""
+
+    name: str
+    doc: str
+    kind: Kind
+    end: Callable[[RingFigures], str]
+    value: Callable[[RingValues], int]
+    merge: Callable[[list[int]], int] = sum
+
+
+_READER: Final = attrgetter("consumer")
+_WRITER: Final = attrgetter("producer")
+RING_METRICS: Final = (
+    _RingMetric(
+        "ring_depth_bytes",
+        "bytes waiting in the rings that the process reads",
+        Kind.GAUGE,
+        _READER,
+        attrgetter("depth_bytes"),
+    ),
+    _RingMetric(
+        "ring_high_water_bytes",
+        "most bytes that ever waited in one of the rings that the process reads",
+        Kind.GAUGE,
+        _READER,
+        attrgetter("high_water_bytes"),
+        max,
+    ),
+    _RingMetric(
+        "ring_handler_errors",
+        "records whose handler failed in the process that reads them",
+        Kind.COUNTER,
+        _READER,
+        attrgetter("handler_errors"),
+    ),
+    _RingMetric(
+        "ring_records", "records that the process published in rings", Kind.COUNTER, _WRITER, attrgetter("records")
+    ),
+    _RingMetric(
+        "ring_bytes", "bytes that the process published in rings", Kind.COUNTER, _WRITER, attrgetter("total_bytes")
+    ),
+    _RingMetric(
+        "ring_failed_offers",
+        "offers of the process that found a ring full",
+        Kind.COUNTER,
+        _WRITER,
+        attrgetter("failed_offers"),
+    ),
+    _RingMetric(
+        "ring_dropped_records",
+        "messages of the process dropped because a ring was full",
+        Kind.COUNTER,
+        _WRITER,
+        attrgetter("dropped"),
+    ),
+)
+
+
+def _rings(rings: tuple[RingFigures, ...]) -> Iterator[Metric]:
+    for metric in RING_METRICS:
+        values: dict[str, list[int]] = {}
+        for ring in rings:
+            values.setdefault(metric.end(ring), []).append(metric.value(ring.values))
+        family = (_counter if metric.kind is Kind.COUNTER else _gauge)(metric.name, metric.doc, ("role",))
+        for role, each in values.items():
+            family.add_metric((role,), metric.merge(each))
+        yield family
