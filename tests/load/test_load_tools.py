@@ -22,7 +22,6 @@ from tests.load.dual_run import dual_run
 from tests.load.expected_bytes import Expected, ReplyChecker, WrongReplyError, value
 from tests.load.fault_proxy import FaultProxy
 from tests.load.replies import Frame, Rule, same
-from tests.load.ring_stress import stress, stress_with_kills
 from tests.load.steady import SteadyLoad, SteadyPlan
 
 pytestmark = [pytest.mark.e2e]
@@ -165,10 +164,3 @@ def test_bad_input_of_a_bare_store(store: BareStore) -> None:
 
 def test_big_value_goes_in_and_out(store: BareStore) -> None:
     assert big_value.round_trip((store.host, store.port), 4 * 1024 * 1024).problems == []
-
-
-def test_ring_stress_undisturbed_and_with_kills() -> None:
-    plain = stress(20_000, capacity_bytes=8192)
-    assert plain.holds(), plain.line()
-    killed = stress_with_kills(4)
-    assert killed.holds(), killed.line()
