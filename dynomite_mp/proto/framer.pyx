@@ -12,6 +12,7 @@ Invariant: a framer that met an error gives nothing more.
 from collections import namedtuple
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t
+from libc.string cimport memset
 
 from dynomite_mp.errors import WIRE_ERRORS_BY_CODE, InternalError, ProtocolError
 from dynomite_mp.proto.buffer cimport Buf, buf_append, buf_consume, buf_free, buf_init, buf_len, buf_ptr
@@ -194,6 +195,38 @@ def frame_keys(bytes frame):
         raise InternalError("the first key is found in two places")
     code = request_refusal(p, &s, row) if row.options else 0
     return FrameKeys(keys, places, error, WIRE_ERRORS_BY_CODE[code - 1].name if code else None)
+
+
+def frame_blind(bytes data, cuts, bint replies):
+    """Frames the first request (in array form) or reply of `data`, handed over up to each cut in turn, while bytes that
+    the scan has passed are overwritten, all but the last: a scan that looks back is found out.
+
+    Returns the outcome, and the length unless that is an error.
+    """
+    cdef Buf copy
+    cdef RequestScan request
+    cdef ReplyScan reply
+    cdef size_t done = 0
+    cdef size_t upto
+    cdef int got = FRAME_MORE
+    buf_init(&copy)
+    request_scan_reset(&request)
+    reply_scan_reset(&reply)
+    if buf_append(&copy, data, len(data)) < 0:
+        raise MemoryError
+    for upto in (*cuts, len(data)):
+        if replies:
+            got = next_reply(buf_ptr(&copy), upto, &reply)
+            done = reply.pos
+        else:
+            got = next_request(buf_ptr(&copy), upto, &request)
+            done = request.pos
+        if got != FRAME_MORE:
+            break
+        if done > 1:
+            memset(buf_ptr(&copy), 0xFF, done - 1)
+    buf_free(&copy)
+    return got, 0 if got == FRAME_ERROR else done
 
 
 def time_requests(bytes data, int64_t rounds):

@@ -27,6 +27,7 @@ from libc.string cimport memchr
 from dynomite_mp.errors import WIRE_ERRORS
 from dynomite_mp.proto.buffer cimport Buf, buf_append, buf_len, buf_produce, buf_reserve, buf_tail
 from dynomite_mp.proto.command_lookup cimport (
+    ACCESS_WRITE,
     KEYS_NONE,
     KEYS_NUMKEYS,
     KEYS_RANGE,
@@ -171,11 +172,9 @@ cdef inline int refuse(RequestScan* s, uint16_t code) noexcept nogil:
     return FRAME_ERROR
 
 
-cdef int next_request(const char* p, size_t n, RequestScan* s) noexcept nogil:
+cdef inline int open_request(const char* p, size_t n, RequestScan* s) noexcept nogil:
+    # The head of a frame. FRAME_OK: argc is known, which may be 0. An inline command only gets its phase.
     cdef size_t pos = s.pos
-    cdef int64_t left
-    cdef uint64_t number = s.number
-    cdef uint8_t digits = s.digits
     cdef int got
     if s.phase == AT_START:
         if n == 0:
@@ -183,76 +182,73 @@ cdef int next_request(const char* p, size_t n, RequestScan* s) noexcept nogil:
         if p[0] != c'*':
             s.phase = AT_INLINE
             s.is_inline = 1
-        else:
-            pos = 1
-            s.argc = short_number(p, n, &pos)
-            if s.argc > 0:
-                s.phase = AT_BULK
-            else:
-                s.argc = 0
-                s.phase = AT_COUNT
-                pos = 1
+            return FRAME_MORE
+        pos = 1
+        s.argc = short_number(p, n, &pos)
+        if s.argc > 0:
+            s.pos = pos
+            s.phase = AT_BULK
+            return FRAME_OK
+        pos = 1
+        s.phase = AT_COUNT
+    got = read_number(p, n, &pos, &s.number, &s.digits, &s.negative)
+    s.pos = pos
+    if got == NUMBER_MORE:
+        return FRAME_MORE
+    if got == NUMBER_BAD or (s.number > MOST_ARGS and not s.negative):
+        return refuse(s, E_MULTIBULK)
+    s.argc = 0 if s.negative else <int64_t>s.number
+    s.phase = AT_BULK
+    return FRAME_OK
+
+
+cdef int next_request(const char* p, size_t n, RequestScan* s) noexcept nogil:
+    cdef size_t pos
+    cdef int64_t size
+    cdef int got
+    if s.phase < AT_BULK:
+        got = open_request(p, n, s)
+        if got != FRAME_OK and s.phase != AT_INLINE:
+            return got
     if s.phase == AT_INLINE:
         return next_inline(p, n, s)
-    if s.phase == AT_COUNT:
-        got = read_number(p, n, &pos, &number, &digits, &s.negative)
-        if got != NUMBER_OK:
-            if got == NUMBER_BAD:
-                return refuse(s, E_MULTIBULK)
-            s.pos = pos
-            s.number = number
-            s.digits = digits
-            return FRAME_MORE
-        if number > MOST_ARGS and not s.negative:
-            return refuse(s, E_MULTIBULK)
-        s.argc = 0 if s.negative else <int64_t>number
-        if s.argc == 0:
-            s.pos = pos
-            return FRAME_OK
-        s.phase = AT_BULK
-    while True:
+    pos = s.pos
+    while s.argi < s.argc:
         if s.phase == AT_BULK:
             if pos >= n:
                 break
             if p[pos] != c'$':
                 return refuse(s, E_EXPECTED_BULK)
             pos += 1
-            left = short_number(p, n, &pos)
-            if left >= 0 and left <= MAX_BULK:
-                s.bulk_left = left + 2
-                s.phase = AT_BYTES
-            else:
-                if left >= 0:
-                    return refuse(s, E_BULK)
-                number = 0
-                digits = 0
-                s.phase = AT_SIZE
+            s.number = 0
+            s.digits = 0
+            s.phase = AT_SIZE
         if s.phase == AT_SIZE:
-            got = read_number(p, n, &pos, &number, &digits, &s.negative)
-            if got == NUMBER_MORE:
-                break
-            if got == NUMBER_BAD or s.negative or <int64_t>number > MAX_BULK:
+            size = short_number(p, n, &pos) if s.digits == 0 and not s.negative else -1
+            if size < 0:
+                got = read_number(p, n, &pos, &s.number, &s.digits, &s.negative)
+                if got == NUMBER_MORE:
+                    break
+                if got == NUMBER_BAD or s.negative:
+                    return refuse(s, E_BULK)
+                size = <int64_t>s.number
+            if size > MAX_BULK:
                 return refuse(s, E_BULK)
-            s.bulk_left = <int64_t>number + 2
+            s.bulk_left = size + 2
             s.phase = AT_BYTES
-        left = s.bulk_left
-        if <int64_t>(n - pos) < left:
+        size = s.bulk_left
+        if <int64_t>(n - pos) < size:
             break
-        if p[pos + left - 2] != CR or p[pos + left - 1] != LF:
+        if p[pos + size - 2] != CR or p[pos + size - 1] != LF:
             return refuse(s, E_BULK_END)
         if s.argi < SCAN_ARGS:
             s.args[s.argi].off = pos
-            s.args[s.argi].len = left - 2
-        pos += left
+            s.args[s.argi].len = size - 2
+        pos += size
         s.argi += 1
         s.phase = AT_BULK
-        if s.argi == s.argc:
-            s.pos = pos
-            return FRAME_OK
     s.pos = pos
-    s.number = number
-    s.digits = digits
-    return FRAME_MORE
+    return FRAME_OK if s.argi == s.argc else FRAME_MORE
 
 
 cdef int next_inline(const char* p, size_t n, RequestScan* s) noexcept nogil:
@@ -697,7 +693,7 @@ cdef int find_keys(const char* p, RequestScan* s, const CommandRow* row, KeyWalk
         return 0
     if w.last >= s.argc:
         w.last = s.argc - 1
-    if row.key_kind != KEYS_RANGE:
+    if row.key_kind != KEYS_RANGE and row.access == ACCESS_WRITE:
         w.extra = stored_at(p, s, row)
     return 1 if w.last >= w.next else 0
 

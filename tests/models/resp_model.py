@@ -16,8 +16,13 @@ NUMBER = re.compile(rb"(0|-?[1-9][0-9]{0,17})\r\n")
 NUMBER_SO_FAR = re.compile(rb"-?|0\r?|-?[1-9][0-9]{0,17}\r?")
 BLANKS = re.compile(rb"[ \t\n\v\f\r]*")
 WORD = re.compile(
-    rb"""([^ \t\r\n"']*)(?:"((?:\\.|[^"\\])*+)"(?=[ \t\n\v\f\r]|\Z)|'((?:\\'|[^'])*+)'(?=[ \t\n\v\f\r]|\Z)|(?=[ \t\r\n]|\Z))""",
-    re.DOTALL,
+    rb"""
+    ([^ \t\r\n"']*)                                             # plain bytes, then one of
+    (?: "((?:\\.|[^"\\])*+)" (?=[ \t\n\v\f\r]|\Z)               # double quotes, which end the word
+      | '((?:\\'|[^'])*+)' (?=[ \t\n\v\f\r]|\Z)                 # single quotes, too
+      | (?=[ \t\r\n]|\Z) )                                      # nothing
+    """,
+    re.DOTALL | re.VERBOSE,
 )
 ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{2}|.)", re.DOTALL)
 ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"a": b"\a"}
