@@ -33,9 +33,9 @@ cdef void bind_cells(IoCells* cells):
     cells.datastore_latency = histogram_index("server_latency_none")
     cells.payload_size = histogram_index("payload_size")
     cells.queue_wait = histogram_index("server_queue_wait")
-    cells.client_queue = histogram_index("client_out_queue")
-    cells.in_queue = histogram_index("server_in_queue")
-    cells.out_queue = histogram_index("server_out_queue")
+    cells.client_queue = histogram_index("client_out_queue_length")
+    cells.in_queue = histogram_index("server_in_queue_length")
+    cells.out_queue = histogram_index("server_out_queue_length")
     for group, name in enumerate(("resp2", "resp3")):
         for is_write, access in enumerate(("read", "write")):
             at = 2 * group + is_write

@@ -161,6 +161,11 @@ class IoWorker(Worker):
             return
         self._configure(self.config)
 
+    def on_topology(self, topology_version: int, blob: bytes) -> None:
+        """Who is where. A node alone owns every key, so nothing but the version is of use here."""
+        self.slab.set_gauge("topology_version", topology_version)
+        self.slab.count("topology_swaps")
+
     # ---- turns and timers of the data path
 
     def _schedule_turn(self) -> None:

@@ -16,8 +16,8 @@ from typing import Final
 from dynomite_mp.enums import Consistency
 from dynomite_mp.errors import WIRE_ERRORS, ProtocolError
 from dynomite_mp.proto import commands
+from dynomite_mp.proto.framer import frame_keys
 from dynomite_mp.proto.replies import Error, Reply, Status, encode_reply
-from dynomite_mp.proto.resp import frame_keys
 
 OK: Final = Status("OK")
 DATABASES: Final = 16
