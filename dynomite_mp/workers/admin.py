@@ -20,7 +20,6 @@ import socket
 from typing import TYPE_CHECKING, Any, Final
 
 from dynomite_mp.ipc.proxies import SupervisorProxy
-from dynomite_mp.ipc.segment import slab_name
 from dynomite_mp.ipc.slab import Slab
 from dynomite_mp.workers.base import Worker, WorkerContext
 from dynomite_mp.workers.live_settings import LiveSettings
@@ -58,7 +57,7 @@ class SupervisorLink:
         finally:
             del self._waiting[request_id]
         if not done:
-            raise CommandRefused(501, str(detail) or f"{key} cannot be changed while the node runs")
+            raise CommandRefused(501, str(detail) if detail else f"{key} cannot be changed while the node runs")
 
     def result(self, request_id: int, done: bool, detail: Any) -> None:
         """An answer that nobody waits for is of a request given up, or of a predecessor of this process."""
@@ -73,7 +72,7 @@ class AdminWorker(Worker):
     def __init__(self, context: WorkerContext) -> None:
         super().__init__(context)
         self.settings = LiveSettings.of(context.config)
-        self.link = SupervisorLink(self.supervisor)
+        self.link = SupervisorLink(self.proxies.supervisor)
         self._listeners: list[asyncio.Server] = []
         self._http: web.Server | None = None
         self._gate: ConnectionGate | None = None
@@ -83,11 +82,11 @@ class AdminWorker(Worker):
         from dynomite_mp.workers import admin_http
         from dynomite_mp.workers.node_source import SlabSource
 
-        slab = Slab.open(slab_name(self.context.data_dir))
+        slab = Slab.open(self.context.slab_name)
         self._source = SlabSource(slab, identity_of(self.config, slab.created_at_ns / 1e9, os.environ))
         service = RestService(self._source, self.settings, self.link)
         self._http = await admin_http.http_server(service, self.config.admin_token, self._count_answer)
-        self._gate = admin_http.ConnectionGate(self._http)
+        self._gate = admin_http.ConnectionGate(self._http, admin_http.MAX_CONNECTIONS, admin_http.CONNECTION_LIFE_S)
         loop = asyncio.get_running_loop()
         for sock in self.context.sockets:
             serve = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server

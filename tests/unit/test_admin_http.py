@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import uvloop
-from admin_node import FakeNode, fake_node
 
 from dynomite_mp.enums import Consistency, ProcessState, Role
 from dynomite_mp.workers import admin_http
 from dynomite_mp.workers.live_settings import NOT_IN_THIS_VERSION, LiveSettings
 from dynomite_mp.workers.node_source import SlabSource
 from dynomite_mp.workers.rest_routes import ROUTES, CommandRefused, RestService
+from tests.unit.admin_node import FakeNode, fake_node
 
 TOKEN = "a secret"
 
@@ -63,11 +63,11 @@ class Admin:
         self.port = 0
 
     @asynccontextmanager
-    async def served(self, host: str = "127.0.0.1", **limits: float) -> AsyncIterator["Admin"]:
+    async def served(self, limit: int = 100, life_s: float = 100.0) -> AsyncIterator["Admin"]:
         service = RestService(self.source, self.settings, self.link)
         self.http = await admin_http.http_server(service, self.token, self.answered.append)
-        self.gate = admin_http.ConnectionGate(self.http, **limits)  # type: ignore[arg-type]
-        sock = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        self.gate = admin_http.ConnectionGate(self.http, limit, life_s)
+        sock = socket.create_server(("127.0.0.1", 0))
         self.host, self.port = sock.getsockname()[:2]
         listener = await asyncio.get_running_loop().create_server(self.gate, sock=sock)
         try:

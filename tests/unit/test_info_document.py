@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from admin_node import CONFIG, STARTED_AT_S, FakeNode, fake_node
 
 from dynomite_mp.enums import ProcessState, Role
 from dynomite_mp.ipc.counter_table import COUNTERS, HISTOGRAMS
@@ -15,6 +14,7 @@ from dynomite_mp.workers import command_kinds
 from dynomite_mp.workers.info_document import InfoInput, info_document
 from dynomite_mp.workers.node_figures import identity_of, read_histograms, read_node
 from dynomite_mp.workers.process_figures import ProcessTable, SystemFigures
+from tests.unit.admin_node import CONFIG, STARTED_AT_S, FakeNode, fake_node
 
 
 def words(text: str) -> list[str]:
@@ -189,7 +189,7 @@ def test_times_on_the_way_have_their_histograms(node: FakeNode, histogram: str, 
 def test_queue_lengths_have_their_histograms(node: FakeNode, name: str) -> None:
     row = next(row for row in HISTOGRAMS if row.name == name)
     node.writer(row.roles[0]).record(name, 5)
-    assert document(node)[f"{name}_99"] == 5
+    assert document(node)[f"{name.removesuffix('_length')}_99"] == 5
 
 
 def test_payload_sizes_are_bytes(node: FakeNode) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from admin_node import NOW_NS, FakeNode, fake_node
 from prometheus_client.parser import text_string_to_metric_families
 
 from dynomite_mp.enums import ProcessState, Role
@@ -15,6 +14,7 @@ from dynomite_mp.ipc.counter_table import COMMAND_CLASSES, COUNTERS, Kind
 from dynomite_mp.workers import metrics
 from dynomite_mp.workers.node_figures import read_histograms
 from dynomite_mp.workers.process_figures import SystemFigures
+from tests.unit.admin_node import NOW_NS, FakeNode, fake_node
 
 PROMTOOL = os.environ.get("PROMTOOL_BIN") or shutil.which("promtool")
 FIGURES = SystemFigures(2.5, 1.5, 30_000_000, 9_000_000, 17)
