@@ -1,6 +1,7 @@
 """Builds the compiled modules; everything else about the package stands in pyproject.toml.
 
 DYNOMITE_MP_SANITIZE=1 builds with the address and undefined-behaviour sanitizers (make asan).
+DYNOMITE_MP_NO_EXTENSIONS=1 builds none: the Makefile installs the commands first and compiles in place afterwards.
 """
 
 import os
@@ -26,9 +27,14 @@ if os.environ.get("DYNOMITE_MP_SANITIZE"):
     LINK = SANITIZE
 
 
+JOBS = os.cpu_count() or 1
+
+
 def extensions() -> list[Extension]:
     """One extension per .pyx, named by its path."""
-    found = []
+    found: list[Extension] = []
+    if os.environ.get("DYNOMITE_MP_NO_EXTENSIONS"):
+        return found
     for path in sorted(Path("dynomite_mp").rglob("*.pyx")):
         name = ".".join(path.with_suffix("").parts)
         found.append(
@@ -49,6 +55,7 @@ setup(
         extensions(),
         build_dir="build/cython",
         compiler_directives=DIRECTIVES,
-        nthreads=0,
-    )
+        nthreads=JOBS,
+    ),
+    options={"build_ext": {"parallel": JOBS}},
 )

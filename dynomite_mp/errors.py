@@ -105,14 +105,19 @@ _REDIS: tuple[tuple[str, str], ...] = (
     ("not_an_integer", "-ERR value is not an integer or out of range"),
     ("numkeys_negative", "-ERR Number of keys can't be negative"),
     ("numkeys_too_large", "-ERR Number of keys can't be greater than number of args"),
-    ("unbalanced_streams",
-     "-ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified."),
+    (
+        "unbalanced_streams",
+        "-ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified.",
+    ),
     ("cluster_disabled", "-ERR This instance has cluster support disabled"),
     ("no_such_database", "-ERR DB index is out of range"),
     ("no_auth", "-NOAUTH Authentication required."),
     ("wrong_password", "-WRONGPASS invalid username-password pair or user is disabled."),
-    ("no_password_set", "-ERR AUTH <password> called without any password configured for the default user. "
-                        "Are you sure your configuration is correct?"),
+    (
+        "no_password_set",
+        "-ERR AUTH <password> called without any password configured for the default user. "
+        "Are you sure your configuration is correct?",
+    ),
     ("no_proto", "-NOPROTO unsupported protocol version"),
     ("protocol_version_not_integer", "-ERR Protocol version is not an integer or out of range"),
     ("hello_syntax", "-ERR Syntax error in HELLO option '{name}'"),
@@ -129,8 +134,10 @@ _PROTOCOL: tuple[tuple[str, str], ...] = (
     ("protocol_inline_too_big", "-ERR Protocol error: too big inline request"),
     ("protocol_quotes", "-ERR Protocol error: unbalanced quotes in request"),
     ("cross_protocol", "-ERR dynomite-mp: this looks like HTTP, sent to a Redis port; use the port of stats_listen"),
-    ("reply_malformed",
-     "-ERR dynomite-mp: the datastore's reply is not RESP; check what listens at the address in servers:"),
+    (
+        "reply_malformed",
+        "-ERR dynomite-mp: the datastore's reply is not RESP; check what listens at the address in servers:",
+    ),
 )
 
 # Commands that are not served, by the reason. Named in the routing column of proto/commands.py.
@@ -141,13 +148,17 @@ _REFUSED: tuple[tuple[str, str], ...] = (
     ("keyspace_not_built", "commands over the whole key space are not served yet; send them to each datastore"),
     ("scripts_not_built", "stored scripts and functions are not managed yet; use EVAL with the script's text"),
     ("client_admin_not_built", "clients are not listed or ended by command yet; use the admin port"),
-    ("never_on_shared_connection",
-     "the command takes over a connection that many clients share; connect to the datastore itself"),
+    (
+        "never_on_shared_connection",
+        "the command takes over a connection that many clients share; connect to the datastore itself",
+    ),
     ("datastore_administration", "administration of a datastore is not passed on; send it to the datastore itself"),
     ("one_database", "there is one database, number 0; give the keys a prefix instead"),
     ("replicas_by_level", "replicas are waited for by consistency level; use dyno_config:conn_consistency"),
-    ("sort_by_other_keys",
-     "BY and GET of SORT read keys that may be on other nodes; sort without them or in the client"),
+    (
+        "sort_by_other_keys",
+        "BY and GET of SORT read keys that may be on other nodes; sort without them or in the client",
+    ),
     ("memcache_not_spoken", "the command belongs to another protocol; check data_store:"),
 )
 

@@ -14,8 +14,10 @@ import socket
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from dynomite_mp.config_values import Address
+from dynomite_mp.enums import Role
 from dynomite_mp.errors import DynomiteError
 
 
@@ -25,58 +27,64 @@ class ListenFailed(DynomiteError):
 
 @dataclass(slots=True)
 class Listeners:
-    """Sockets by use; `clients` and `peers` hold one per io worker."""
+    """Sockets by use; `clients` and `peers` hold one per io worker, which gets them in this order."""
 
+    listen: Address
+    dyn_listen: Address
+    backlog: int
     clients: list[socket.socket] = field(default_factory=list)
     peers: list[socket.socket] = field(default_factory=list)
-    stats: socket.socket | None = None
+    stats: list[socket.socket] = field(default_factory=list)
 
-    @classmethod
-    def bind(
-        cls, *, listen: Address, dyn_listen: Address, stats_listen: Address, io_workers: int, backlog: int
-    ) -> "Listeners":
+    def bind(self, stats_listen: Address, io_workers: int) -> None:
         """All or nothing. Raises ListenFailed, which names the key and the address."""
-        listeners = cls()
         try:
-            listeners.clients = bind_address("listen", listen, io_workers, backlog)
-            listeners.peers = bind_address("dyn_listen", dyn_listen, io_workers, backlog)
-            (listeners.stats,) = bind_address("stats_listen", stats_listen, 1, backlog)
+            self.clients = bind_address("listen", self.listen, io_workers, self.backlog)
+            self.peers = bind_address("dyn_listen", self.dyn_listen, io_workers, self.backlog)
+            self.stats = bind_address("stats_listen", stats_listen, 1, self.backlog)
         except ListenFailed:
-            listeners.close()
+            self.close()
             raise
-        return listeners
 
-    def of_io(self, index: int) -> list[socket.socket]:
-        """Client socket, then peer socket; empty once this worker was given up."""
-        pair = (self.clients[index], self.peers[index])
-        return [sock for sock in pair if sock.fileno() >= 0]
-
-    def of_admin(self) -> list[socket.socket]:
-        return [self.stats] if self.stats is not None and self.stats.fileno() >= 0 else []
+    def of(self, role: Role, index: int) -> list[socket.socket]:
+        """What a worker inherits: io its client socket, then its peer socket; admin the one for statistics."""
+        if role is Role.IO:
+            return [self.clients[index], self.peers[index]]
+        return list(self.stats) if role is Role.ADMIN else []
 
     def close_io(self, index: int) -> None:
         """Nobody serves here any more: refuse instead of letting clients queue. A shared unix socket stays."""
         for sockets in (self.clients, self.peers):
-            sock = sockets[index]
-            if sock.family != socket.AF_UNIX or len(sockets) == 1:
-                sock.close()
+            if sockets[index].family != socket.AF_UNIX or len(sockets) == 1:
+                sockets[index].close()
+
+    def open_io(self, index: int) -> None:
+        """Undo close_io. Raises ListenFailed."""
+        for key, address, sockets in (
+            ("listen", self.listen, self.clients),
+            ("dyn_listen", self.dyn_listen, self.peers),
+        ):
+            if sockets[index].fileno() < 0:
+                (sockets[index],) = bind_address(key, address, 1, self.backlog, reuse_port=len(sockets) > 1)
 
     def close(self) -> None:
-        for sock in (*self.clients, *self.peers, *([self.stats] if self.stats is not None else [])):
-            if sock.family == socket.AF_UNIX and sock.fileno() >= 0:
+        for sock in (*self.clients, *self.peers, *self.stats):
+            if sock.fileno() >= 0 and sock.family == socket.AF_UNIX:
                 with contextlib.suppress(OSError):
-                    os.unlink(sock.getsockname())
+                    Path(sock.getsockname()).unlink()
             sock.close()
 
 
-def bind_address(key: str, address: Address, count: int, backlog: int) -> list[socket.socket]:
-    """`count` listening sockets for one address. Raises ListenFailed."""
+def bind_address(
+    key: str, address: Address, count: int, backlog: int, *, reuse_port: bool = False
+) -> list[socket.socket]:
+    """`count` listening sockets for one address; `reuse_port` joins those that exist. Raises ListenFailed."""
     try:
         if address.path is not None:
             first = _bind_unix(address.path)
             sockets = [first, *(first.dup() for _ in range(count - 1))]
         else:
-            sockets = _bind_tcp(address, count)
+            sockets = _bind_tcp(address, count, reuse_port)
         for sock in sockets:
             sock.listen(backlog)
             sock.setblocking(False)
@@ -85,7 +93,7 @@ def bind_address(key: str, address: Address, count: int, backlog: int) -> list[s
         raise ListenFailed(f"cannot listen on {address} (`{key}:`): {_reason(error)}", _hint(address, error)) from error
 
 
-def _bind_tcp(address: Address, count: int) -> list[socket.socket]:
+def _bind_tcp(address: Address, count: int, join: bool) -> list[socket.socket]:
     family, kind, protocol, _, name = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
 
     def bound(reuse_port: bool) -> socket.socket:
@@ -101,6 +109,8 @@ def _bind_tcp(address: Address, count: int) -> list[socket.socket]:
             raise
         return sock
 
+    if join:
+        return [bound(reuse_port=True)]
     plain = bound(reuse_port=False)
     if count == 1:
         return [plain]
@@ -122,7 +132,7 @@ def _bind_unix(path: str) -> socket.socket:
         if _is_socket(path):
             if sock.connect_ex(path) == 0:
                 raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-            os.unlink(path)
+            Path(path).unlink()
         sock.bind(path)
     except OSError:
         sock.close()
@@ -132,7 +142,7 @@ def _bind_unix(path: str) -> socket.socket:
 
 def _is_socket(path: str) -> bool:
     try:
-        return stat.S_ISSOCK(os.stat(path).st_mode)
+        return stat.S_ISSOCK(Path(path).stat().st_mode)
     except FileNotFoundError:
         return False
 

@@ -1,13 +1,11 @@
 """Where a node keeps its things: the data directory, the short runtime directory, and its name in shared memory.
 
-The name in shared memory derives from the real path of the data directory, so whoever knows that, or the configuration
-it comes from, finds the running node.
+Whoever knows the configuration, or the data directory, finds the running node by them.
 
 Invariant: a directory of ours belongs to this user and nobody else may enter it. /tmp is shared, so a directory that
 another user made under our name is refused, not used.
 """
 
-import hashlib
 import os
 import stat
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from pathlib import Path
 
 from dynomite_mp.config import Config
 from dynomite_mp.errors import DynomiteError
+from dynomite_mp.ipc.segment import slab_name
 
 
 class UnusableDirectory(DynomiteError):
@@ -32,8 +31,7 @@ class NodePaths:
     @classmethod
     def of(cls, config: Config) -> "NodePaths":
         data_dir = Path(os.path.realpath(config.data_dir))
-        digest = hashlib.blake2s(os.fsencode(data_dir), digest_size=6).hexdigest()
-        return cls(data_dir, Path(os.path.realpath(config.runtime_dir)), f"/{slab_prefix()}{digest}")
+        return cls(data_dir, Path(os.path.realpath(config.runtime_dir)), slab_name(data_dir))
 
     @property
     def lock_file(self) -> Path:
@@ -54,11 +52,6 @@ class NodePaths:
                 f"{self.runtime_dir.parent} belongs to another user, who could replace what is in it",
                 "set `runtime_dir:` to a directory of this user",
             )
-
-
-def slab_prefix() -> str:
-    """First part of the shared-memory names of this user's nodes."""
-    return f"dynomite-mp.{os.getuid()}."
 
 
 def make_private(path: Path, key: str) -> None:

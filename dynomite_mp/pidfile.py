@@ -82,6 +82,6 @@ def _pid_in(fd: int) -> int:
 
 def _still_there(path: Path, fd: int) -> bool:
     try:
-        return os.path.samestat(os.stat(path), os.fstat(fd))
+        return os.path.samestat(path.stat(), os.fstat(fd))
     except FileNotFoundError:
         return False

@@ -10,6 +10,7 @@ Invariants:
   for that.
 """
 
+import contextlib
 import os
 import resource
 import signal
@@ -55,7 +56,7 @@ def fork_program(argv: Sequence[str], *, directory: str, output_fd: int, inherit
             os.set_inheritable(fd, True)
         os.chdir(directory)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        os.execv(argv[0], argv)
+        os.execv(argv[0], list(argv))
 
     return fork_worker(execute)
 
@@ -101,10 +102,8 @@ def kill(pid: int, number: signal.Signals) -> bool:
 def raise_file_limit() -> tuple[int, int]:
     """As many files as we may have: a connection is a file. Returns (soft, hard)."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
+    with contextlib.suppress(ValueError, OSError):  # an unlimited hard limit, above the kernel's maximum
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (ValueError, OSError):  # an unlimited hard limit above the kernel's maximum
-        pass
     return resource.getrlimit(resource.RLIMIT_NOFILE)
 
 

@@ -108,6 +108,11 @@ class Exit:
         return f"exit code {self.code}"
 
     @property
+    def shell_code(self) -> int:
+        """One number, as a shell reports it."""
+        return 128 + self.signal if self.signal is not None else self.code or 0
+
+    @property
     def could_not_boot(self) -> bool:
         return self.code in (ExitCode.BOOT_FAILED, ExitCode.CONFIG_INVALID)
 

@@ -117,3 +117,7 @@ cdef inline void buf_shrink_idle(Buf* b, size_t keep_bytes) noexcept nogil:
     if data != NULL:
         b.data = data
         b.cap = keep_bytes
+
+
+cdef class ByteBuffer:
+    cdef Buf buf

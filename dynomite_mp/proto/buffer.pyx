@@ -2,7 +2,6 @@
 hot path, and nothing but the test uses ByteBuffer."""
 
 from dynomite_mp.proto.buffer cimport (
-    Buf,
     buf_append,
     buf_clear,
     buf_consume,
@@ -18,8 +17,6 @@ from dynomite_mp.proto.buffer cimport (
 
 cdef class ByteBuffer:
     """A Buf with bounds checks."""
-
-    cdef Buf buf
 
     def __cinit__(self):
         buf_init(&self.buf)

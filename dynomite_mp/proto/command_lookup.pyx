@@ -298,7 +298,7 @@ def longest_probe():
 def time_lookup(names, rounds):
     """Finds all names `rounds` times and returns how often one was found: for the benchmark, which keeps the time."""
     cdef Py_ssize_t i, count = len(names)
-    cdef int64_t r, found = 0, times = rounds
+    cdef int64_t _, found = 0, times = rounds
     cdef const char** words = <const char**>calloc(count, sizeof(const char*))
     cdef size_t* sizes = <size_t*>calloc(count, sizeof(size_t))
     if words == NULL or sizes == NULL:
@@ -307,7 +307,7 @@ def time_lookup(names, rounds):
         words[i] = names[i]
         sizes[i] = len(names[i])
     with nogil:
-        for r in range(times):
+        for _ in range(times):
             for i in range(count):
                 found += command_lookup(words[i], sizes[i]) != 0
     free(words)

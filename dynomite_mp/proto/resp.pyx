@@ -12,35 +12,21 @@ nothing and cannot recurse: nesting is a counter.
 The caller keeps the frame's bytes from its first byte on (they may move between calls; offsets are relative), forwards
 them as they are, and needs objects nowhere.
 
-This is not a parser into objects (hiredis is), not a place that knows connections or time, and it frames a bulk string
-of any announced length without reserving room for it.
+This is not a parser into objects (hiredis is; framer.pyx has a Python face for tests), not a place that knows
+connections or time, and it frames a bulk string of any announced length without reserving room for it.
 
 Invariants: pos <= n. Cutting the input anywhere changes no result. Whatever is accepted here a Redis server frames the
 same way, byte for byte, so nothing can hide in a frame; where Redis is laxer (it does not look at the CRLF behind a
 bulk string) the request is refused here.
 """
 
-from collections import namedtuple
-
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.string cimport memchr
 
-from dynomite_mp.errors import WIRE_ERRORS, WIRE_ERRORS_BY_CODE, InternalError, ProtocolError
-from dynomite_mp.proto.buffer cimport (
-    Buf,
-    buf_append,
-    buf_consume,
-    buf_free,
-    buf_init,
-    buf_len,
-    buf_produce,
-    buf_ptr,
-    buf_reserve,
-    buf_tail,
-)
+from dynomite_mp.errors import WIRE_ERRORS
+from dynomite_mp.proto.buffer cimport Buf, buf_append, buf_len, buf_produce, buf_reserve, buf_tail
 from dynomite_mp.proto.command_lookup cimport (
-    KEYS_GEORADIUS,
     KEYS_NONE,
     KEYS_NUMKEYS,
     KEYS_RANGE,
@@ -50,9 +36,6 @@ from dynomite_mp.proto.command_lookup cimport (
     OPTIONS_DATABASE,
     OPTIONS_PATTERNS,
     CommandRow,
-    command_lookup,
-    command_row,
-    subcommand_lookup,
 )
 
 cdef enum:
@@ -159,6 +142,27 @@ cdef inline int read_number(
     return NUMBER_MORE
 
 
+cdef inline int64_t short_number(const char* p, size_t n, size_t* at) noexcept nogil:
+    # A number of one or two digits whose CRLF has come, which most lengths are; -1 and no step for anything else.
+    cdef size_t pos = at[0]
+    cdef uint8_t a, b
+    if n - pos < 4:
+        return -1
+    a = <uint8_t>(p[pos]) - 48
+    if a > 9:
+        return -1
+    if p[pos + 1] == CR:
+        if p[pos + 2] != LF:
+            return -1
+        at[0] = pos + 3
+        return a
+    b = <uint8_t>(p[pos + 1]) - 48
+    if b > 9 or a == 0 or p[pos + 2] != CR or p[pos + 3] != LF:
+        return -1
+    at[0] = pos + 4
+    return a * 10 + b
+
+
 # ---------------------------------------------------------------------------------------------------- requests
 
 
@@ -180,8 +184,14 @@ cdef int next_request(const char* p, size_t n, RequestScan* s) noexcept nogil:
             s.phase = AT_INLINE
             s.is_inline = 1
         else:
-            s.phase = AT_COUNT
             pos = 1
+            s.argc = short_number(p, n, &pos)
+            if s.argc > 0:
+                s.phase = AT_BULK
+            else:
+                s.argc = 0
+                s.phase = AT_COUNT
+                pos = 1
     if s.phase == AT_INLINE:
         return next_inline(p, n, s)
     if s.phase == AT_COUNT:
@@ -207,9 +217,16 @@ cdef int next_request(const char* p, size_t n, RequestScan* s) noexcept nogil:
             if p[pos] != c'$':
                 return refuse(s, E_EXPECTED_BULK)
             pos += 1
-            number = 0
-            digits = 0
-            s.phase = AT_SIZE
+            left = short_number(p, n, &pos)
+            if left >= 0 and left <= MAX_BULK:
+                s.bulk_left = left + 2
+                s.phase = AT_BYTES
+            else:
+                if left >= 0:
+                    return refuse(s, E_BULK)
+                number = 0
+                digits = 0
+                s.phase = AT_SIZE
         if s.phase == AT_SIZE:
             got = read_number(p, n, &pos, &number, &digits, &s.negative)
             if got == NUMBER_MORE:
@@ -362,14 +379,13 @@ cdef size_t inline_to_array(const char* p, const RequestScan* s, Buf* out) noexc
     cdef size_t end = line_end(p, s)
     cdef size_t i = 0
     cdef size_t before = buf_len(out)
-    cdef size_t size, at, most
-    cdef int64_t k
-    cdef char head[24]
+    cdef size_t size, at
+    cdef int64_t _
     # Every word costs at most its length and a "$nnnnn\r\n\r\n".
     if buf_reserve(out, end + 24 + <size_t>s.argc * 16) < 0:
         return 0
     buf_produce(out, snprintf(buf_tail(out), 24, b"*%lld\r\n", <long long>s.argc))
-    for k in range(s.argc):
+    for _ in range(s.argc):
         while i < end and is_blank(p[i]):
             i += 1
         at = i
@@ -478,12 +494,15 @@ cdef int next_reply(const char* p, size_t n, ReplyScan* s) noexcept nogil:
             phase = IN_TYPE
             continue
         if phase == IN_NUMBER:
-            got = read_number(p, n, &pos, &s.number, &s.digits, &s.negative)
-            if got == NUMBER_MORE:
-                break
-            if got == NUMBER_BAD:
-                return malformed(s)
-            phase = close_number(s, <int64_t>s.number)
+            left = short_number(p, n, &pos) if s.digits == 0 else -1
+            if left < 0:
+                got = read_number(p, n, &pos, &s.number, &s.digits, &s.negative)
+                if got == NUMBER_MORE:
+                    break
+                if got == NUMBER_BAD:
+                    return malformed(s)
+                left = <int64_t>s.number
+            phase = close_number(s, left)
             if phase < 0:
                 return malformed(s)
             if phase == IN_TYPE:
@@ -753,212 +772,6 @@ cdef uint16_t request_refusal(const char* p, const RequestScan* s, const Command
     return 0
 
 
-# ---------------------------------------------------------------------------------------------------- Python face
-
-RequestFrame = namedtuple("RequestFrame", "args raw is_inline")
-ReplyFrame = namedtuple("ReplyFrame", "kind is_push is_error has_attribute raw")
-FrameKeys = namedtuple("FrameKeys", "keys places error refusal")
-
-
-cdef inline bytes cut(const char* p, const Span* at):
-    return p[at.off:at.off + at.len]
-
-
-cdef list array_args(const char* p, const RequestScan* s):
-    # All arguments of a complete array; the places that the scan remembers have to agree with the walk.
-    cdef ArgWalk w
-    cdef Span arg
-    out = []
-    walk_args(&w, p, s)
-    while walk_next(&w, &arg):
-        if len(out) < SCAN_ARGS and (s.args[len(out)].off != arg.off or s.args[len(out)].len != arg.len):
-            raise InternalError(f"argument {len(out)} lies in two places")
-        out.append(cut(p, &arg))
-    return out
-
-
-cdef list inline_args(const char* p, const RequestScan* s):
-    cdef Buf out
-    cdef RequestScan again
-    buf_init(&out)
-    request_scan_reset(&again)
-    try:
-        if inline_to_array(p, s, &out) == 0:
-            raise MemoryError
-        if next_request(buf_ptr(&out), buf_len(&out), &again) != FRAME_OK or again.pos != buf_len(&out):
-            raise InternalError("an inline command became a broken array")
-        return array_args(buf_ptr(&out), &again)
-    finally:
-        buf_free(&out)
-
-
-cdef class RequestFramer:
-    """Takes a stream of request bytes in pieces and gives back whole requests; stops for good at the first error."""
-
-    cdef Buf buf
-    cdef RequestScan scan
-    cdef readonly object error
-    cdef readonly size_t consumed
-
-    def __cinit__(self):
-        buf_init(&self.buf)
-        request_scan_reset(&self.scan)
-
-    def __dealloc__(self):
-        buf_free(&self.buf)
-
-    def feed(self, bytes data):
-        """The requests that this piece completes; `error` is the name of a wire error afterwards, or None."""
-        cdef const char* p
-        cdef int got
-        out = []
-        if buf_append(&self.buf, data, len(data)) < 0:
-            raise MemoryError
-        while self.error is None:
-            p = buf_ptr(&self.buf)
-            got = next_request(p, buf_len(&self.buf), &self.scan)
-            if got == FRAME_MORE:
-                break
-            if got == FRAME_ERROR:
-                self.error = WIRE_ERRORS_BY_CODE[self.scan.error_code - 1].name
-                break
-            if self.scan.argc == 0:
-                args = []
-            else:
-                args = inline_args(p, &self.scan) if self.scan.is_inline else array_args(p, &self.scan)
-            out.append(RequestFrame(args, p[:self.scan.pos], bool(self.scan.is_inline)))
-            self.consumed += self.scan.pos
-            buf_consume(&self.buf, self.scan.pos)
-            request_scan_reset(&self.scan)
-        return out
-
-
-cdef class ReplyFramer:
-    """Takes a stream of reply bytes in pieces and gives back whole replies; stops for good at the first error."""
-
-    cdef Buf buf
-    cdef ReplyScan scan
-    cdef readonly object error
-    cdef readonly size_t consumed
-
-    def __cinit__(self):
-        buf_init(&self.buf)
-        reply_scan_reset(&self.scan)
-
-    def __dealloc__(self):
-        buf_free(&self.buf)
-
-    def feed(self, bytes data):
-        """The replies that this piece completes; `error` is the name of a wire error afterwards, or None."""
-        cdef int got
-        out = []
-        if buf_append(&self.buf, data, len(data)) < 0:
-            raise MemoryError
-        while self.error is None:
-            got = next_reply(buf_ptr(&self.buf), buf_len(&self.buf), &self.scan)
-            if got == FRAME_MORE:
-                break
-            if got == FRAME_ERROR:
-                self.error = WIRE_ERRORS_BY_CODE[self.scan.error_code - 1].name
-                break
-            out.append(ReplyFrame(
-                chr(self.scan.kind), bool(self.scan.is_push), bool(self.scan.is_error), bool(self.scan.has_attribute),
-                buf_ptr(&self.buf)[:self.scan.pos],
-            ))
-            self.consumed += self.scan.pos
-            buf_consume(&self.buf, self.scan.pos)
-            reply_scan_reset(&self.scan)
-        return out
-
-
-def frame_requests(data):
-    """All requests of `data`, the bytes they take, and the name of the wire error that ends them or None."""
-    framer = RequestFramer()
-    frames = framer.feed(data)
-    return frames, framer.consumed, framer.error
-
-
-def frame_replies(data):
-    """All replies of `data`, the bytes they take, and the name of the wire error that ends them or None."""
-    framer = ReplyFramer()
-    frames = framer.feed(data)
-    return frames, framer.consumed, framer.error
-
-
-def frame_keys(bytes frame):
-    """The keys of one whole request in array form, by the command table; ProtocolError for anything else.
-
-    `error` names the wire error of malformed arguments, `refusal` the one of arguments that are not served.
-    """
-    cdef const char* p = frame
-    cdef RequestScan s
-    cdef CommandRow* row
-    cdef KeyWalk w
-    cdef Span key
-    cdef int64_t index
-    cdef uint32_t id
-    cdef int got, first
-    request_scan_reset(&s)
-    if next_request(p, len(frame), &s) != FRAME_OK or s.pos != <size_t>len(frame) or s.is_inline or s.argc == 0:
-        raise ProtocolError("not one whole request in array form")
-    row = command_row(command_lookup(p + s.args[0].off, s.args[0].len))
-    if row != NULL and row.is_container and s.argc > 1:
-        id = subcommand_lookup(row.id, p + s.args[1].off, s.args[1].len)
-        row = command_row(id)
-    if row == NULL:
-        raise ProtocolError("unknown command")
-    keys = []
-    places = []
-    got = walk_keys(&w, p, &s, row)
-    error = WIRE_ERRORS_BY_CODE[s.error_code - 1].name if got < 0 else None
-    while got > 0 and walk_key(&w, &key, &index):
-        keys.append(cut(p, &key))
-        places.append(index)
-    first = request_key(p, &s, row, &key)
-    if first != got or (first > 0 and (not keys or cut(p, &key) != keys[0])):
-        raise InternalError("the first key is found in two places")
-    code = request_refusal(p, &s, row) if row.options else 0
-    return FrameKeys(keys, places, error, WIRE_ERRORS_BY_CODE[code - 1].name if code else None)
-
-
 def set_max_bulk_bytes(int64_t size_bytes):
     """Largest bulk string that a request may announce; 512 MiB unless told."""
     set_max_bulk(size_bytes)
-
-
-def time_requests(bytes data, int64_t rounds):
-    """Frames a buffer of whole requests `rounds` times and returns their number: for the benchmark."""
-    cdef const char* p = data
-    cdef size_t n = len(data)
-    cdef size_t at
-    cdef RequestScan s
-    cdef int64_t r, count = 0
-    with nogil:
-        for r in range(rounds):
-            at = 0
-            while at < n:
-                request_scan_reset(&s)
-                if next_request(p + at, n - at, &s) != FRAME_OK:
-                    break
-                at += s.pos
-                count += 1
-    return count
-
-
-def time_replies(bytes data, int64_t rounds):
-    """Frames a buffer of whole replies `rounds` times and returns their number: for the benchmark."""
-    cdef const char* p = data
-    cdef size_t n = len(data)
-    cdef size_t at
-    cdef ReplyScan s
-    cdef int64_t r, count = 0
-    with nogil:
-        for r in range(rounds):
-            at = 0
-            while at < n:
-                reply_scan_reset(&s)
-                if next_reply(p + at, n - at, &s) != FRAME_OK:
-                    break
-                at += s.pos
-                count += 1
-    return count

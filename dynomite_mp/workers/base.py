@@ -14,7 +14,7 @@ Not here: who is forked when and what happens when it ends (the supervisor), and
 Invariants:
 - The loop and everything that waits on it is made after the fork.
 - The heartbeat is written by the loop itself. A loop that hangs has no pulse, whatever its threads do.
-- The doorbell's sleeping flag is raised only when all inbound rings were seen empty after it was raised.
+- The process waits for its doorbell only after Doorbell.prepare_sleep() has seen all inbound rings empty.
 - SIGINT does nothing here: Ctrl-C in a terminal reaches all processes, and it is the supervisor's to say drain.
 """
 
@@ -39,19 +39,16 @@ from dynomite_mp import log
 from dynomite_mp.config import Address, Config
 from dynomite_mp.enums import ExitCode, Role
 from dynomite_mp.errors import DynomiteError
-from dynomite_mp.ipc import proxies
-from dynomite_mp.ipc.counters import cell_index
-from dynomite_mp.ipc.ring import SpscRing
+from dynomite_mp.ipc.proxies import Proxies, receivers
+from dynomite_mp.ipc.ring import RingCorrupt, SpscRing
 from dynomite_mp.ipc.segment import Port
+from dynomite_mp.ipc.spill import SpillDirectory
 from dynomite_mp.ipc.wiring import Endpoint
+from dynomite_mp.process_title import process_title, set_title
 
 TICK_S = 1.0
 DRAIN_LIMIT = 256  # records of one ring handled before the next ring has its turn
-
-_LOOP_LAG = cell_index("loop_lag_ns")
-_LOOP_LAG_MAX = cell_index("loop_lag_ns_max")
-_LOG_DROPPED = cell_index("log_lines_dropped")
-_WAKEUPS = cell_index("doorbell_wakeups")
+RETRY_S = 0.01  # messages that wait for room in a ring: nobody tells when there is some
 
 logger = logging.getLogger(__name__)
 
@@ -80,8 +77,8 @@ class WorkerContext:
     datastore: DatastoreAddress | None
     data_dir: Path
     runtime_dir: Path
-    keep_fds: frozenset[int]  # besides its own: the log and the locks
-    supervisor_fds: frozenset[int] = frozenset()  # for tests: what must be closed
+    slab_name: str
+    keep_fds: frozenset[int]  # besides its own: the locks
 
     @property
     def name(self) -> str:
@@ -91,10 +88,9 @@ class WorkerContext:
     def title(self) -> str:
         return process_title(self.name, self.config)
 
-
-def process_title(name: str, config: Config) -> str:
-    """`dynomite-mp: io[0] dc1/rack1`."""
-    return f"dynomite-mp: {name} {config.datacenter}/{config.rack}"
+    @property
+    def spill(self) -> SpillDirectory:
+        return SpillDirectory(self.runtime_dir / "spill", self.config.spill_limit_bytes)
 
 
 class Worker:
@@ -105,41 +101,43 @@ class Worker:
         self.config = context.config
         self.port = context.port
         self.slab = context.port.slab
-        self.supervisor = proxies.SupervisorProxy(context.port, Endpoint(Role.SUPERVISOR, 0))
+        spill = context.spill
+        self.proxies = Proxies(context.port, spill)
+        self.receivers = {sender: receiver for sender, _, receiver in receivers(self, context.port, spill)}
         self.leave: Callable[[str, float | None], None]  # begin to drain: why, and the time for it; set by WorkerLoop
 
     async def start(self) -> None:
         """Get ready to serve. Whatever it raises at the first start of the node stops the node."""
 
     async def drain(self, deadline_s: float) -> None:
-        """Accept nothing new, finish what is there, return at the latest after `deadline_s`."""
+        """Accept nothing new, finish what is there, return within `deadline_s` seconds."""
 
     def tick(self) -> None:
         """Once a second."""
 
     def drain_ring(self, sender: Endpoint, ring: SpscRing) -> int:
         """Handle up to DRAIN_LIMIT records of one inbound ring; how many there were."""
-        return ring.drain(lambda kind, payload: proxies.dispatch(self, kind, payload, sender), DRAIN_LIMIT)
+        return ring.drain(self.receivers[sender], DRAIN_LIMIT)
 
     def on_control_drain(self, budget_ms: int) -> None:
         self.leave("the node stops", budget_ms / 1000)
 
     def on_control_set(self, setting: tuple[str, Any]) -> None:
-        """A setting changed while the node runs: [key, value]. The log level is the same for every worker."""
+        """A setting changed while the node runs: [key, value]. The log level means the same to every worker."""
         key, value = setting
         if key == "log_level":
             log.set_level(int(value))
 
     def on_control_reload(self, arg: Any) -> None:
-        """The configuration was read again; what changed comes as `set`."""
+        """The configuration was read again; what changed for this worker has come as `set` before."""
 
     def on_control_reopen_logs(self, arg: Any) -> None:
         log.reopen()
 
     def on_ping_probe(self, sender: Endpoint, nonce: int, sent_ns: int, is_answer: bool) -> None:
         """Another process asks whether this ring is handled."""
-        if not is_answer:
-            proxies.answer_probe(self.port, sender, nonce, sent_ns)
+        if not is_answer and sender in self.proxies:
+            self.proxies.to(sender).ping_probe(nonce, sent_ns, True)
 
 
 class WorkerLoop:
@@ -154,21 +152,25 @@ class WorkerLoop:
         self._drain_asked = asyncio.Event()
         self._drain_budget_s = worker.config.drain_timeout_ms / 1000
         self._next_tick_s = 0.0
+        self._retry: asyncio.TimerHandle | None = None
 
     async def run(self) -> ExitCode:
         """From the first turn of the loop to the exit code."""
         self._loop.set_exception_handler(self._on_stray_error)
         self._loop.add_signal_handler(signal.SIGTERM, self._on_sigterm)
+        self.worker.port.attach()
         self._beat()
         try:
             await self.worker.start()
         except Exception as error:
             return self._could_not_start(error)
-        self._listen()
-        self.worker.supervisor.event("ready", "")
+        self._loop.add_reader(self.context.lifeline_fd, self._on_lifeline)
+        self._loop.add_reader(self._doorbell.fd, self._on_doorbell)
+        self._turn()  # takes over what a predecessor left in the rings
+        self._report("ready")
         await self._drain_asked.wait()
         await self._drain()
-        self.worker.supervisor.event("drained", "")
+        self._report("drained")
         return ExitCode.OK
 
     def ask_drain(self, why: str, budget_s: float | None = None) -> None:
@@ -179,51 +181,64 @@ class WorkerLoop:
             logger.info("draining: %s", why)
         self._drain_asked.set()
 
-    # -- starting ----------------------------------------------------------------------------------------------------
-
-    def _listen(self) -> None:
-        """Rings and lifeline. The first turn takes over what a predecessor left in the rings."""
-        self._loop.add_reader(self.context.lifeline_fd, self._on_lifeline)
-        self._loop.add_reader(self._doorbell.fd, self._on_doorbell)
-        self._turn()
-
     def _could_not_start(self, error: Exception) -> ExitCode:
-        known = isinstance(error, DynomiteError)
+        known = isinstance(error, DynomiteError | OSError)
         logger.error("%s could not start: %s", self.context.name, error, exc_info=None if known else error)
-        self.worker.supervisor.event("failed", f"{error}" if known else f"{type(error).__name__}: {error}")
+        self._report("failed", f"{error}" if known else f"{type(error).__name__}: {error}")
         return ExitCode.BOOT_FAILED
+
+    def _report(self, what: str, detail: Any = None) -> None:
+        """A supervisor that reads nothing any more is no supervisor: the ring's full policy is to end."""
+        if not self.worker.proxies.supervisor.event(what, detail):
+            logger.critical("the supervisor does not read its ring; ending")
+            _exit(ExitCode.FAILURE)
 
     # -- rings -------------------------------------------------------------------------------------------------------
 
     def _on_doorbell(self) -> None:
         self._doorbell.awake()
-        self.worker.slab.add(_WAKEUPS, 1)
+        self.worker.slab.count("doorbell_wakeups")
         self._turn()
 
     def _turn(self) -> None:
-        """Every ring once; sleep if all are empty then, else go on in the next turn of the loop."""
-        for sender, ring in self.worker.port.inbound:
-            self.worker.drain_ring(sender, ring)
+        """Every ring once; then sleep if all are empty, else go on in the next turn of the loop."""
+        try:
+            for sender, ring in self.worker.port.inbound:
+                self.worker.drain_ring(sender, ring)
+        except RingCorrupt:
+            logger.critical("a ring in shared memory is corrupt; ending", exc_info=True)
+            _exit(ExitCode.FAILURE)
+        self._flush()
         if not self._doorbell.prepare_sleep():
             self._loop.call_soon(self._turn)
+
+    def _flush(self) -> None:
+        """Messages that wait in this process for room in a ring are tried again until they are gone."""
+        self._retry = None
+        if self.worker.proxies.flush() and self._retry is None:
+            self._retry = self._loop.call_later(RETRY_S, self._flush)
 
     # -- pulse -------------------------------------------------------------------------------------------------------
 
     def _beat(self) -> None:
         now_s = self._loop.time()
-        self.worker.slab.beat(time.monotonic_ns())
-        lag_ns = max(0, int((now_s - self._next_tick_s) * 1e9)) if self._next_tick_s else 0
-        self.worker.slab.put(_LOOP_LAG, lag_ns)
-        if lag_ns > self.worker.slab.value(_LOOP_LAG_MAX):
-            self.worker.slab.put(_LOOP_LAG_MAX, lag_ns)
+        slab = self.worker.slab
+        slab.heartbeat(time.monotonic_ns())
+        if self._next_tick_s:
+            lag_ns = max(0, int((now_s - self._next_tick_s) * 1e9))
+            slab.set_gauge("loop_lag_ns", lag_ns)
+            slab.set_gauge("loop_lag_ns_max", max(lag_ns, slab.get("loop_lag_ns_max")))
         # Absolute times, so that lateness does not add up; after a long stop the missed ticks are not made up.
-        self._next_tick_s = max(self._next_tick_s + TICK_S, now_s) if self._next_tick_s else now_s + TICK_S
+        self._next_tick_s = max(self._next_tick_s, now_s - TICK_S) + TICK_S
         self._loop.call_at(self._next_tick_s, self._on_tick)
 
     def _on_tick(self) -> None:
         self._beat()
-        self.worker.slab.put(_LOG_DROPPED, log.dropped_lines())
-        self.worker.port.flush()
+        dropped = log.dropped_lines() - self.worker.slab.get("log_lines_dropped")
+        if dropped > 0:
+            self.worker.slab.count("log_lines_dropped", dropped)
+        if self._retry is None:
+            self._flush()
         self.worker.tick()
 
     # -- leaving -----------------------------------------------------------------------------------------------------
@@ -252,68 +267,54 @@ class WorkerLoop:
 
 
 def run(worker_class: type[Worker], context: WorkerContext) -> NoReturn:
-    """Main of a forked worker; never returns. Everything after the fork that is the same for all of them."""
+    """Main of a forked worker, entered with all signals blocked; never returns."""
     code = ExitCode.BOOT_FAILED
     try:
         leave_parent(context)
-        code = _run_loop(worker_class, context)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            code = runner.run(_main(worker_class, context))
     except BaseException:
         logger.exception("%s failed", context.name)
     finally:
         _exit(code)
 
 
+async def _main(worker_class: type[Worker], context: WorkerContext) -> ExitCode:
+    return await WorkerLoop(worker_class(context)).run()
+
+
 def leave_parent(context: WorkerContext) -> None:
-    """Throw away what belongs to the supervisor and its other children, in an order that no signal can disturb."""
-    close_foreign(kept_fds(context))
+    """Throw away what belongs to the supervisor and its other children; only then may a signal arrive."""
+    close_foreign({0, 1, 2, context.lifeline_fd, *context.port.fds, *context.keep_fds, *_fds(context.sockets)})
     signal.set_wakeup_fd(-1)
     for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        if signal.getsignal(number) not in (signal.SIG_DFL, signal.SIG_IGN):
+        if signal.getsignal(number) not in (signal.SIG_DFL, signal.SIG_IGN, None):
             signal.signal(number, signal.SIG_DFL)
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGTTIN, signal.SIGTTOU):
         signal.signal(number, signal.SIG_IGN)
     log.rename(context.name)
-    faulthandler.enable(sys.stderr, all_threads=True)  # SIGABRT: dump the stacks, then die
-    faulthandler.register(signal.SIGUSR1, sys.stderr, all_threads=True)  # the same without dying
+    faulthandler.enable(2, all_threads=True)  # SIGABRT: dump the stacks, then die
+    faulthandler.register(signal.SIGUSR1, 2, all_threads=True)  # the same without dying
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     set_title(context.title)
     gc.enable()
 
 
-def kept_fds(context: WorkerContext) -> set[int]:
-    own = {0, 1, 2, context.lifeline_fd, *context.port.fds, *context.keep_fds}
-    return own | {sock.fileno() for sock in context.sockets}
-
-
 def close_foreign(keep: Iterable[int]) -> None:
     """Close every file but these: a sibling's listening socket or lifeline that stays open here keeps it alive."""
     kept = set(keep)
-    for name in os.listdir("/proc/self/fd"):
-        fd = int(name)
-        if fd not in kept:
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - a Path per descriptor is all it would add
+        if int(name) not in kept:
             with contextlib.suppress(OSError):  # the directory's own descriptor is gone by now
-                os.close(fd)
+                os.close(int(name))
 
 
-def set_title(title: str) -> None:
-    """What ps and top show."""
-    import setproctitle
-
-    setproctitle.setproctitle(title)
-
-
-def _run_loop(worker_class: type[Worker], context: WorkerContext) -> ExitCode:
-    async def main() -> ExitCode:
-        return await WorkerLoop(worker_class(context)).run()
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(main())
+def _fds(sockets: Iterable[socket.socket]) -> set[int]:
+    return {sock.fileno() for sock in sockets}
 
 
 def _exit(code: ExitCode) -> NoReturn:
-    """Without the handlers and destructors inherited from the supervisor."""
-    logging.shutdown()
+    """Without the exit handlers and destructors inherited from the supervisor."""
     with contextlib.suppress(Exception):
         sys.stdout.flush()
-        sys.stderr.flush()
     os._exit(code)

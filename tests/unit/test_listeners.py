@@ -1,11 +1,11 @@
 """Listening sockets: one owner of a port, a spread over several workers, leftovers of unix sockets."""
 
-import os
 import socket
 
 import pytest
 
 from dynomite_mp.config_values import Address
+from dynomite_mp.enums import Role
 from dynomite_mp.listeners import Listeners, ListenFailed, bind_address
 
 HOST = "127.0.0.1"
@@ -75,13 +75,9 @@ def test_a_file_in_the_place_of_a_unix_socket_is_not_removed(tmp_path):
 
 
 def bind_all(tmp_path, io_workers: int, stats_port: int) -> Listeners:
-    return Listeners.bind(
-        listen=Address("", 0, str(tmp_path / "clients")),
-        dyn_listen=Address(HOST, free_port()),
-        stats_listen=Address(HOST, stats_port),
-        io_workers=io_workers,
-        backlog=16,
-    )
+    listeners = Listeners(Address("", 0, str(tmp_path / "clients")), Address(HOST, free_port()), backlog=16)
+    listeners.bind(Address(HOST, stats_port), io_workers)
+    return listeners
 
 
 def test_all_or_nothing(tmp_path):
@@ -91,16 +87,36 @@ def test_all_or_nothing(tmp_path):
         other.listen()
         with pytest.raises(ListenFailed):
             bind_all(tmp_path, 1, port)
-    assert not os.path.exists(tmp_path / "clients")
+    assert not (tmp_path / "clients").exists()
     bind_all(tmp_path, 1, port).close()
 
 
-def test_a_worker_that_is_given_up_closes_its_own_sockets_only(tmp_path):
+def test_a_worker_that_is_given_up_closes_its_own_sockets_only_and_gets_them_back(tmp_path):
     listeners = bind_all(tmp_path, 2, free_port())
-    assert len(listeners.of_io(0)) == len(listeners.of_io(1)) == 2
+    address = listeners.peers[0].getsockname()
     listeners.close_io(0)
-    # Its unix socket is the other worker's too.
-    assert [sock.family for sock in listeners.of_io(0)] == [socket.AF_UNIX]
-    assert len(listeners.of_io(1)) == 2
+    assert [sock.fileno() >= 0 for sock in listeners.of(Role.IO, 0)] == [True, False]  # the unix socket is shared
+    assert all(sock.fileno() >= 0 for sock in listeners.of(Role.IO, 1))
+    listeners.open_io(0)
+    assert listeners.peers[0].getsockname() == address
     listeners.close()
-    assert listeners.of_admin() == [] and not os.path.exists(tmp_path / "clients")
+    assert not (tmp_path / "clients").exists()
+
+
+def test_an_only_worker_refuses_when_it_is_given_up(tmp_path):
+    listeners = bind_all(tmp_path, 1, free_port())
+    address = listeners.peers[0].getsockname()
+    listeners.close_io(0)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address)
+    listeners.open_io(0)
+    socket.create_connection(address).close()
+    listeners.close()
+
+
+def test_each_role_gets_its_own(tmp_path):
+    listeners = bind_all(tmp_path, 1, free_port())
+    assert listeners.of(Role.IO, 0) == [*listeners.clients, *listeners.peers]
+    assert listeners.of(Role.ADMIN, 0) == listeners.stats
+    assert listeners.of(Role.GOSSIP, 0) == []
+    listeners.close()

@@ -47,7 +47,12 @@ def test_a_manager_that_is_gone_is_no_error(tmp_path):
 
 
 def test_the_variables_are_not_passed_on_to_children(manager):
-    environ = {"NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": "10000000", "WATCHDOG_PID": str(os.getpid()), "A": "b"}
+    environ = {
+        "NOTIFY_SOCKET": manager.getsockname(),
+        "WATCHDOG_USEC": "10000000",
+        "WATCHDOG_PID": str(os.getpid()),
+        "A": "b",
+    }
     notifier = Notifier(environ)
     assert environ == {"A": "b"}
     assert notifier.watchdog_interval_ms == 5000

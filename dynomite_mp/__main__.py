@@ -1,0 +1,5 @@
+"""python -m dynomite_mp"""
+
+from dynomite_mp.cli import main
+
+main()

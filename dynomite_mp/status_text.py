@@ -1,0 +1,103 @@
+"""A NodeStatus as text for people: one block a node, columns that keep their place so that --watch does not jump."""
+
+import time
+from collections.abc import Sequence
+
+from dynomite_mp.status import NodeStatus, ProcessRow, RingRow
+
+PROCESS_COLUMNS = ("process", "pid", "state", "cpu%", "memory", "restarts", "up", "note")
+RING_COLUMNS = ("ring", "waiting", "of", "highest", "full", "dropped")
+
+
+def node_text(status: NodeStatus, *, all_rings: bool = False) -> str:
+    """Who, what is wrong, its processes, what it does, its rings."""
+    parts = [headline(status), *(f"  ! {problem}" for problem in status.problems)]
+    if status.leftover_pids:
+        parts.append(f"  ! still draining: {', '.join(map(str, status.leftover_pids))}")
+    parts.append(table(PROCESS_COLUMNS, [process_cells(row) for row in status.processes]))
+    if status.rates:
+        parts.append(activity(status))
+    rings = [row for row in status.rings if all_rings or row.depth_bytes or row.failed_offers or row.dropped]
+    if rings:
+        parts.append(table(RING_COLUMNS, [ring_cells(row) for row in rings]))
+    return "\n".join(parts)
+
+
+def headline(status: NodeStatus) -> str:
+    identity = status.identity
+    tokens = ",".join(map(str, identity.get("tokens", ()))) or "none"
+    state = "STALE" if status.is_stale else f"up {duration(time.time() - status.started_at)}"
+    return (
+        f"{identity.get('dc')}/{identity.get('rack')}  token {tokens}  {state}  dynomite-mp {identity.get('version')}\n"
+        f"  clients {identity.get('listen')}  peers {identity.get('dyn_listen')}"
+        f"  http {identity.get('stats_listen')}\n"
+        f"  datastore {identity.get('datastore')}  data {identity.get('data_dir')}"
+    )
+
+
+def process_cells(row: ProcessRow) -> tuple[str, ...]:
+    return (
+        row.name,
+        str(row.pid) if row.pid else "-",
+        row.state,
+        f"{row.cpu_percent:.1f}" if row.cpu_percent is not None else "-",
+        size(row.rss_bytes),
+        str(row.restarts),
+        duration(row.uptime_s) if row.uptime_s is not None else "-",
+        f"silent for {row.silent_ms / 1000:.0f} s" if row.is_silent and row.silent_ms is not None else "",
+    )
+
+
+def ring_cells(row: RingRow) -> tuple[str, ...]:
+    return (
+        f"{row.producer} > {row.consumer}",
+        size(row.depth_bytes),
+        size(row.capacity_bytes),
+        size(row.high_water_bytes),
+        str(row.failed_offers),
+        str(row.dropped),
+    )
+
+
+def activity(status: NodeStatus) -> str:
+    rates = status.rates
+    return (
+        f"  {rates['requests']:.0f} requests/s ({rates['reads']:.0f} reads, {rates['writes']:.0f} writes,"
+        f" {rates['errors']:.0f} errors), {size(int(rates['bytes_in']))}/s in, {size(int(rates['bytes_out']))}/s out,"
+        f" {status.client_connections} clients, {status.requests_total} requests since start"
+    )
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Left-aligned columns, two spaces in and between."""
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    lines = [columns, *rows]
+    return "\n".join(
+        "  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def size(count: int | None) -> str:
+    """1023 B, 1.0 KiB, 12.3 MiB."""
+    if count is None:
+        return "-"
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024 or unit == "GiB":
+            return f"{count} B" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    raise AssertionError("unreachable")
+
+
+def duration(seconds: float) -> str:
+    """The two largest units: 12 s, 3 min 4 s, 2 h 5 min, 3 d 4 h."""
+    whole = int(max(0, seconds))
+    units = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+    for place, (unit, length) in enumerate(units):
+        if whole >= length or length == 1:
+            shown = f"{whole // length} {unit}"
+            if place + 1 < len(units):
+                smaller, smaller_length = units[place + 1]
+                shown += f" {whole % length // smaller_length} {smaller}"
+            return shown
+    raise AssertionError("unreachable")
