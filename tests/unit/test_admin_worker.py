@@ -6,18 +6,23 @@ import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 import uvloop
 
+from dynomite_mp.config import Address, Seed
 from dynomite_mp.enums import Role
 from dynomite_mp.ipc.proxies import Proxies, dispatch
 from dynomite_mp.ipc.wiring import Endpoint
 from dynomite_mp.workers.admin import AdminWorker, SupervisorLink
 from dynomite_mp.workers.base import WorkerContext
 from dynomite_mp.workers.rest_routes import CommandRefused
+from dynomite_mp.workers.topology_source import configured_topology
+from tests.unit.admin_client import one_turn
 from tests.unit.admin_node import CONFIG, FakeNode, fake_node
 
 ADMIN = Endpoint(Role.ADMIN, 0)
@@ -73,7 +78,7 @@ class Stage:
             self.supervisor.turn()
             for sender, ring in self.worker.port.inbound:
                 self.worker.drain_ring(sender, ring)
-            await asyncio.sleep(0)
+            await one_turn()
 
     async def ask(self, path: str) -> bytes:
         reader, writer = await asyncio.open_connection(*self.sock.getsockname())
@@ -178,7 +183,7 @@ def test_results_find_the_command_they_belong_to() -> None:
         link = SupervisorLink(Mute())  # type: ignore[arg-type]
         first = asyncio.ensure_future(link.set("a", 1))
         second = asyncio.ensure_future(link.set("b", 2))
-        await asyncio.sleep(0)
+        await one_turn()
         link.result(2, True, None)
         await second
         assert not first.done()
@@ -201,10 +206,14 @@ def test_answers_are_counted_in_the_slab(stage: Stage) -> None:
 
 
 def test_a_topology_is_taken_over(stage: Stage) -> None:
-    Proxies(stage.node.port(Role.GOSSIP)).admin.topology(7, b"")
+    config = replace(CONFIG, dyn_seeds=(Seed(Address("127.0.0.2", 8101), "rack-2", "dc-a", (5,), "127.0.0.2"),))
+    topology = configured_topology(config, version=7)
+    Proxies(stage.node.port(Role.GOSSIP)).admin.topology(7, msgpack.packb(topology.to_plain()))
 
     async def talk() -> None:
         assert b'dynomite_mp_topology_version{role="admin"} 7.0' in await stage.ask("/metrics")
+        described = await stage.ask("/cluster_describe")
+        assert b'{"name":"rack-2","servers":[{"name":"127.0.0.2","host":"127.0.0.2","port":8101,"token":5' in described
 
     stage.run(talk)
     assert stage.worker.slab.get("topology_swaps") == 1
