@@ -3,7 +3,7 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 
-cpdef enum DnodeType:
+cpdef enum:                     # DnodeScan.type
     DNODE_UNKNOWN = 0
     DNODE_DEBUG = 1
     DNODE_PARSE_ERROR = 2
@@ -19,11 +19,11 @@ cpdef enum DnodeType:
     DNODE_GOSSIP_DIGEST_ACK2 = 12
     DNODE_GOSSIP_SHUTDOWN = 13
 
-cpdef enum DnodeFlag:
+cpdef enum:                     # DnodeScan.flags
     DNODE_ENCRYPTED = 1
     DNODE_COMPRESSED = 2        # no node sets it
 
-cpdef enum DnodeVersion:        # the version digit of the header
+cpdef enum:                     # DnodeScan.version
     DNODE_VERSION_C = 1         # C Dynomite, and whatever is written to it
     DNODE_VERSION_OURS = 2      # payload_len is exact, data may be an extension
 
@@ -33,7 +33,7 @@ cdef enum:
     DNODE_JUNK_MOST = 64 * 1024     # bytes skipped in search of a header before the connection is given up
     EXTENSION_MOST = 96         # bytes that encode_extension writes at most
 
-cpdef enum DnodeError:          # DnodeScan.error on FRAME_ERROR
+cpdef enum:                     # DnodeScan.error on FRAME_ERROR
     DNODE_FINE = 0
     DNODE_JUNK = 1              # no header within DNODE_JUNK_MOST bytes
     DNODE_DATA_LENGTH = 2       # data field longer than DNODE_DATA_MOST
@@ -87,14 +87,14 @@ cdef size_t encode_dnode(
 
 # ---- the extension: what our nodes tell each other about a request or a reply, in the data field
 
-cpdef enum ExtensionFlag:
+cpdef enum:                     # Extension.flags
     EXTENSION_LOCAL_ONLY = 1    # request: answer from your own datastore, no fail-over, no fan-out
     EXTENSION_LEAD = 2          # request: you are the key's lead; execute, then replicate the effect
     EXTENSION_RESENT = 4        # request: sent before, perhaps executed
     EXTENSION_NOT_EXECUTED = 8  # reply: the request never reached the datastore; it counts as missed
     EXTENSION_STALE = 16        # reply: skipped, a newer write is there; stamp is that write's, if known
 
-cpdef enum ExtensionField:      # bits of Extension.fields; a group is present as a whole or not at all
+cpdef enum:                     # Extension.fields; a group is present as a whole or not at all
     EXTENSION_STAMP = 1         # stamp
     EXTENSION_ORIGIN = 2        # origin_node, origin_boot, origin_worker, sequence, conflict_class
     EXTENSION_EPOCH = 4         # epoch
