@@ -47,6 +47,19 @@ def test_pages_and_proxies_need_the_token(admin: Admin, headers: dict[str, str])
     assert one(admin, "/setloglevel/8", **headers, Authorization=f"Bearer {TOKEN}").status == 200
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec_Fetch_Site": "same-origin", "Host": "127.0.0.1:22222"},
+        {"Sec_Fetch_Site": "same-origin", "Host": "[::1]:22222"},
+        {"Sec_Fetch_Site": "none", "Host": "localhost:22222"},
+        {"Origin": "http://localhost:22222", "Host": "localhost:22222"},
+    ],
+)
+def test_pages_of_the_node_itself_need_no_token(admin: Admin, headers: dict[str, str]) -> None:
+    assert one(admin, "/setloglevel/8", **headers).status == 200
+
+
 @pytest.mark.parametrize("path", ["/info", "/metrics", "/ping", "/health/live"])
 def test_reading_needs_nothing(admin: Admin, path: str) -> None:
     assert one(admin, path, X_Forwarded_For="10.0.0.9").status == 200
