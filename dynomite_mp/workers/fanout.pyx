@@ -82,12 +82,12 @@ cdef class Fanout(Answers):
         cdef int taken
         request.is_write = row.access == ACCESS_WRITE
         if request.is_write and not self.order.may_go(request.group, order_bucket(request.token), request.is_wide,
-                                                      self.rerunning):
+                                                      self.rerunning) and request.parent == NULL:
             return HOLD
         if (self.table.is_alone or request.is_local_only or row.key_kind == KEYS_NONE
                 or row.routing == ROUTING_LOCAL_NODE):
             request.mode = PLAN_LOCAL
-            taken = self.to_datastore(request, self.table.my_rack, row, p, n, True)
+            taken = self.to_datastore(request, self.table.my_rack, row, p, n, request.parent == NULL)
             if taken == DOWN:
                 self.fail(request, request.error_code)
                 return REFUSED
@@ -95,7 +95,7 @@ cdef class Fanout(Answers):
         request.mode = <unsigned char>self.table.plan(
             request.is_write, request.level, row.routing == ROUTING_RACK_OWNER)
         if request.mode == PLAN_ONE_READ:
-            return self.read_next(request, row, p, n, True)
+            return self.read_next(request, row, p, n, request.parent == NULL)
         return self.copy_to_racks(request, row, p, n)
 
     cdef int read_next(self, Request* request, const CommandRow* row, const char* p, size_t n, bint is_first) except -1:
@@ -125,13 +125,14 @@ cdef class Fanout(Answers):
         request.remote_pending = <uint16_t>self.table.remote_dcs if request.mode == PLAN_EACH_SAFE_QUORUM else 0
         for i in range(self.table.racks):
             rack = (self.table.my_rack + i) % self.table.racks
-            taken = self.to_node(request, rack, row, p, n, i == 0)
+            taken = self.to_node(request, rack, row, p, n, i == 0 and request.parent == NULL)
             if taken == HOLD:
                 request.refs -= 1
                 return HOLD
             if taken == DOWN:
                 self.outcome(request, rack, OUT_UNREACHABLE, NULL, 0, NULL, 0)
-        if self.table.has_remote and (request.is_write or request.remote_pending):
+        if self.table.has_remote and self.remote is not None and not request.is_forwarded and (
+                request.is_write or request.remote_pending):
             if self.remote.send(request, row, p, n, self.now_ns) < 0 and request.remote_pending:
                 self.remote_verdict(request, False, NULL, 0)
         request_release(request)

@@ -48,6 +48,8 @@ cdef struct IoCells:
     int queue_wait
     int peer_latency
     int peer_queue_wait
+    int peer_in_length
+    int peer_out_length
     int client_queue
     int in_queue
     int out_queue

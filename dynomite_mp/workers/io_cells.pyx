@@ -43,6 +43,8 @@ cdef void bind_cells(IoCells* cells):
     cells.dnode_request_bytes = cell_index("dnode_client_request_bytes")
     cells.dnode_response_bytes = cell_index("dnode_client_response_bytes")
     cells.fragments = cell_index("fragments")
+    cells.peer_in_length = histogram_index("peer_in_queue_length")
+    cells.peer_out_length = histogram_index("peer_out_queue_length")
     cells.peer_latency = histogram_index("cross_zone_latency")
     cells.peer_queue_wait = histogram_index("cross_zone_queue_wait")
     cells.request_latency = histogram_index("request_latency_none")

@@ -37,6 +37,7 @@ cdef struct Request:
     uint8_t is_write
     uint8_t is_wide                 # several keys
     uint8_t is_local_only           # asked by a peer: this node's datastore, no fan-out
+    uint8_t is_forwarded            # asked by another datacenter: no copies to others
     uint8_t primary_failed          # PLAN_ONE_WRITE: this rack's owner will not answer
     uint8_t has_reserve             # another rack's reply is kept in case
     uint8_t reserve_len             # of reserve, when it is short; else it stands in .reply

@@ -20,6 +20,8 @@ cdef class SourceConn(Conn):
     cdef bint frames_replies        # a reply needs a head that names its request: a peer
     cdef uint64_t frame_id          # of the request being handled
     cdef uint8_t group              # protocol group: GROUP_RESP2 or GROUP_RESP3
+    cdef uint8_t read_level         # consistency of its requests
+    cdef uint8_t write_level
     cdef readonly object address
 
     cdef int emit(self, Request* request, const char* p, size_t n) except -1
