@@ -124,6 +124,6 @@ cdef size_t encode_extension(char* out, const Extension* e) noexcept nogil
 cdef int decode_extension(const char* p, size_t n, Extension* e) noexcept nogil
 
 
-# For the owner of an encrypted payload: whether these bytes are exactly one request, exactly one reply.
+# For whoever decrypted a payload: whether these bytes are exactly one request (in array form), exactly one reply.
 cdef bint is_one_request(const char* p, size_t n) noexcept nogil
 cdef bint is_one_reply(const char* p, size_t n) noexcept nogil
