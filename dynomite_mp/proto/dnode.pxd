@@ -1,6 +1,6 @@
 # Frames between nodes: a text header around a request or a reply, as C Dynomite writes it, and the extension that
 # nodes of this program put into its data field. See dnode.pyx.
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 
 cpdef enum:                     # DnodeScan.type
