@@ -39,6 +39,7 @@ from dynomite_mp.proto.command_lookup cimport (
 from dynomite_mp.proto.dnode cimport (
     DNODE_HEADER_MOST, DNODE_REQ, EXTENSION_MOST, Extension, encode_dnode, encode_extension,
 )
+from dynomite_mp.proto.resp cimport FRAME_OK, ReplyScan, next_reply, reply_scan_reset
 from dynomite_mp.proto.wire_errors cimport error_text
 from dynomite_mp.workers.answers cimport Answers
 from dynomite_mp.workers.conn cimport Conn
@@ -414,7 +415,12 @@ cdef class Fanout(Answers):
                 replies.reply_lens[rack] = n
         if what == OUT_GOOD:
             # Our nodes say whether a write was applied; what INCR gives may differ while writes cross.
-            digest = SAME_DIGEST if request.is_write and self.all_ours(request) else reply_digest(reply, n)
+            if request.is_write and self.all_ours(request):
+                digest = SAME_DIGEST
+            elif command_row(request.command).is_unordered:
+                digest = unordered_digest(reply, n)
+            else:
+                digest = reply_digest(reply, n)
             return self.decide(request, reply_set_good(replies, rack, digest))
         return self.decide(request, reply_set_bad(replies, rack, what == OUT_ERROR))
 
@@ -512,3 +518,22 @@ cdef bint says_unreachable(const char* p, size_t n) noexcept nogil:
     """Error replies that mean that the datastore was not asked: the store's own, and those of C nodes (3.9)."""
     return (starts(p, n, b"-LOADING", 8) or starts(p, n, b"-MASTERDOWN", 11) or starts(p, n, b"-ERR Storage: ", 14)
             or starts(p, n, b"-ERR Peer: ", 11) or starts(p, n, b"-ERR Dynomite: Dynomite's current state", 39))
+
+
+cdef uint64_t unordered_digest(const char* p, size_t n) noexcept nogil:
+    """Of an array or a set whose elements may come in any order; other replies as they are."""
+    cdef ReplyScan scan
+    cdef uint64_t digest = 0
+    cdef size_t at = 0
+    if n < 4 or (p[0] != c"*" and p[0] != c"~"):
+        return reply_digest(p, n)
+    while at < n and p[at] != c"\n":
+        at += 1
+    at += 1
+    while at < n:
+        reply_scan_reset(&scan)
+        if next_reply(p + at, n - at, &scan) != FRAME_OK:
+            return reply_digest(p, n)
+        digest += reply_digest(p + at, scan.pos)
+        at += scan.pos
+    return digest
