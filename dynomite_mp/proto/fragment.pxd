@@ -16,12 +16,12 @@ cdef enum:
 
 cdef struct Part:
     uint64_t group
-    size_t frame_at             # in Fragments.frames
+    size_t frame_at             # in Fragments.frame_bytes
     size_t frame_len
     char* reply                 # NULL until it has replied
     size_t reply_len
     size_t value_at             # in reply, behind any attributes
-    size_t cursor               # in reply, during a merge or in frames, during a build
+    size_t cursor               # in reply, during a merge; in frame_bytes, during a build
     uint32_t keys
 
 
@@ -33,7 +33,7 @@ cdef class Fragments:
     cdef Part* part_table
     cdef uint32_t* part_of_key  # in the order of the request's keys
     cdef size_t keys
-    cdef char* frames           # all parts' frames, one behind the other
+    cdef char* frame_bytes      # all parts' frames, one behind the other
     cdef int merge_by           # MERGE_*
 
     # Cuts a complete request in array form (is_inline = 0), whose row has a split. groups[i] is the group of its i-th
