@@ -39,7 +39,7 @@ from libc.string cimport memcpy, memset
 
 from dynomite_mp.cluster.token cimport hash_tag_span, token_of
 from dynomite_mp.ipc.counters cimport SlabWriter
-from dynomite_mp.proto.buffer cimport Buf, buf_append, buf_clear, buf_free, buf_init, buf_len, buf_ptr
+from dynomite_mp.proto.buffer cimport buf_append, buf_clear, buf_free, buf_init, buf_len, buf_ptr
 from dynomite_mp.proto.command_lookup cimport (
     ACCESS_WRITE, CLASS_NONE, KEYS_NONE, KEYS_RANGE, KEYS_SORT, KEYS_STREAMS, LOCAL_HELLO, LOCAL_PING, LOCAL_RESET,
     ROUTING_ANSWERED, ROUTING_REFUSED, CommandRow, arity_fits, command_lookup, command_row, subcommand_lookup,
@@ -59,7 +59,7 @@ from dynomite_mp.workers.data_path cimport (
 )
 from dynomite_mp.workers.datastore_conn cimport DatastoreConn
 from dynomite_mp.workers.request cimport (
-    REQUEST_ANSWERED, REQUEST_DONE, REQUEST_WAITING, Request, Slot, queue_head, queue_len, queue_push,
+    REQUEST_ANSWERED, REQUEST_DONE, REQUEST_WAITING, Request, Slot, queue_len, queue_push,
     request_new, request_release, slots_len,
 )
 from dynomite_mp.workers.source_conn cimport SourceConn
@@ -121,7 +121,7 @@ cdef class IoPath(DataPath):
         self.hash_kind = hash_kind(hash_name)
         self.has_tag = bool(hash_tag)
         if hash_tag:
-            self.tag_open, self.tag_close = (ord(c) for c in hash_tag)
+            self.tag_open, self.tag_close = <char><unsigned char>hash_tag[0], <char><unsigned char>hash_tag[1]
         self.timeout_ns = timeout_ms * 1000000
         # A datastore that nobody else could stand in for may be silent until its requests expire (ADR 0004).
         self.silence_ns = self.timeout_ns
