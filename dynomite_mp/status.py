@@ -3,10 +3,9 @@
 So it works when every worker hangs, and says so. A slab whose supervisor is gone is stale: the figures in it are the
 last ones, and they are shown as that.
 
-    find()/find_all()  -> names of slabs          collect() -> NodeStatus          to_json(), render.*
+    find()/find_all()  -> names of slabs          collect() -> NodeStatus -> as_document(), status_text
 """
 
-import json
 import os
 import time
 from collections.abc import Mapping
@@ -122,10 +121,10 @@ def collect(slab_name: str, interval_s: float = 0.25) -> NodeStatus:
         started_at=slab.created_at_ns / 1e9,
         processes=tuple(sorted(rows, key=lambda row: (Role[row.role.upper()], row.index))),
         rings=tuple(map(_ring_row, slab.rings())),
-        rates=_rates(before, totals, passed_s) if interval_s > 0 and not stale else {},
+        rates=rates_of(before, totals, passed_s) if interval_s > 0 and not stale else {},
         client_connections=totals.get("client_connections", 0),
         requests_total=_sum(totals, RATES["requests"]),
-        problems=tuple(_problems(rows, stale)),
+        problems=tuple(find_problems(rows, stale)),
     )
 
 
@@ -164,10 +163,6 @@ class Usage:
             return process is not None and any("dynomite-mp:" in word for word in process.cmdline())
         except psutil.Error:
             return False
-
-
-def to_json(status: NodeStatus) -> str:
-    return json.dumps(as_document(status), indent=2, default=str)
 
 
 def as_document(status: NodeStatus) -> dict[str, Any]:
@@ -213,7 +208,7 @@ def _end(role: int, index: int) -> str:
     return f"{label}[{index}]" if role == Role.IO else label
 
 
-def _rates(before: Mapping[str, int], after: Mapping[str, int], passed_s: float) -> dict[str, float]:
+def rates_of(before: Mapping[str, int], after: Mapping[str, int], passed_s: float) -> dict[str, float]:
     """Growth per second. A counter that was reset counts as not having grown."""
     return {
         shown: round(max(0, _sum(after, names) - _sum(before, names)) / passed_s, 1) for shown, names in RATES.items()
@@ -224,7 +219,7 @@ def _sum(totals: Mapping[str, int], names: tuple[str, ...]) -> int:
     return sum(totals.get(name, 0) for name in names)
 
 
-def _problems(rows: tuple[ProcessRow, ...], stale: bool) -> list[str]:
+def find_problems(rows: tuple[ProcessRow, ...], stale: bool) -> list[str]:
     """Sentences about what is wrong; the first thing to read."""
     if stale:
         return ["the supervisor is gone; these are its last figures"]
