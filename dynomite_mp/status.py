@@ -17,9 +17,9 @@ import psutil
 
 from dynomite_mp.config import Config
 from dynomite_mp.enums import ProcessState, Role
-from dynomite_mp.ipc.slab import ProcessValues, RingValues, Slab, SlabError
+from dynomite_mp.ipc.slab import SHM_DIRECTORY, ProcessValues, RingValues, Slab, SlabError
 from dynomite_mp.paths import NodePaths
-from dynomite_mp.pidfile import holder
+from dynomite_mp.pidfile import LOCK_NAME, holder
 
 SILENT_MS = 3_000  # three missed heartbeats
 # Counters whose growth per second is shown, by the name shown.
@@ -86,18 +86,28 @@ class NodeStatus:
 
 
 def find(config: Config) -> str | None:
-    """The slab of the node with this configuration, if there is one."""
-    name = NodePaths.of(config).slab_name
-    try:
-        Slab.open(name)
-    except SlabError:
-        return None
-    return name
+    """The slab of the node with this configuration, if there is one.
+
+    By its data directory; else by its place and address, because the default of the data directory depends on the
+    environment, and that of a service differs from that of whoever asks for its status.
+    """
+    expected = NodePaths.of(config).slab_name
+    place = (config.datacenter, config.rack, str(config.dyn_listen))
+    for name in [expected, *find_all()]:
+        try:
+            identity = Slab.open(name).identity
+        except SlabError:
+            continue
+        if name == expected or (identity.get("dc"), identity.get("rack"), identity.get("dyn_listen")) == place:
+            return name
+    return None
 
 
 def find_all() -> list[str]:
-    """Slabs of all nodes of this user."""
-    return Slab.list_mine()
+    """Slabs of all nodes of this user; root sees those of everybody."""
+    if os.getuid() != 0:
+        return Slab.list_mine()
+    return sorted(f"/{path.name}" for path in SHM_DIRECTORY.glob("dynomite-mp.*.*") if path.suffix != ".rings")
 
 
 def collect(slab_name: str, interval_s: float = 0.25) -> NodeStatus:
@@ -237,4 +247,4 @@ def find_problems(rows: tuple[ProcessRow, ...], stale: bool) -> list[str]:
 def _is_held(identity: Mapping[str, Any]) -> bool:
     """Whether something of the node still runs, by the lock of its data directory."""
     data_dir = identity.get("data_dir")
-    return bool(data_dir) and holder(Path(os.fspath(str(data_dir))) / "lock") is not None
+    return bool(data_dir) and holder(Path(str(data_dir)) / LOCK_NAME) is not None

@@ -370,6 +370,8 @@ class Supervisor:
 
     def _drain(self, child: Child) -> None:
         assert self.shutdown is not None
+        if child.role is Role.IO:  # a client that comes now should try another node at once, not wait in our queue
+            self.parts.listeners.close_io(child.index)
         if child.role is Role.DATASTORE or not self._tell(child, "drain", self.shutdown.drain_timeout_ms):
             process.kill(child.pid, signal.SIGTERM)
 
