@@ -11,7 +11,7 @@ the pid in a lock is dead, its supervisor was killed and its workers are drainin
 
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dynomite_mp import config as configuration
@@ -81,19 +81,19 @@ class Boot:
 
 
 def read_config(options: StartOptions) -> Config:
-    """The configuration file, or the defaults. Raises BootError with every problem in it."""
+    """The configuration file, or the defaults, under the command line. Raises BootError with every problem in it."""
     try:
-        return configuration.load(options.conf) if options.conf else configuration.defaults()
+        config = configuration.load(options.conf) if options.conf else configuration.defaults()
     except ConfigError as error:
         raise BootError(ExitCode.CONFIG_INVALID, str(error)) from error
+    return config if options.verbosity is None else replace(config, log_level=options.verbosity)
 
 
 def set_up_log(options: StartOptions, config: Config) -> None:
-    level = config.log_level if options.verbosity is None else options.verbosity
     try:
         log.setup(
             "supervisor",
-            level,
+            config.log_level,
             as_json=config.log_format is configuration.LogFormat.JSON,
             node=f"{config.datacenter}/{config.rack}",
             path=options.output,

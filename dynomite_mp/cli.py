@@ -4,6 +4,7 @@ Commands that only look at a node (status, hash, conf) never touch it; stop and 
 else. Everything is imported inside its command: the start of a node pays for what a node needs.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -73,7 +74,11 @@ def start_node(options: "StartOptions", *, daemonize: bool) -> int:
         report = daemon.go_to_background()
     from dynomite_mp import boot, supervisor
 
+    # A log file takes the place of standard error before all that can fail was tried.
+    terminal_fd = os.dup(2)
+
     def on_booted() -> None:
+        os.close(terminal_fd)
         if daemonize:
             daemon.detach_output(has_log_file=options.output is not None)
 
@@ -81,6 +86,9 @@ def start_node(options: "StartOptions", *, daemonize: bool) -> int:
         return supervisor.run_node(options, on_booted=on_booted, on_serving=lambda: report(ExitCode.OK))
     except boot.BootError as error:
         complain(str(error))
+        if options.output is not None:
+            with contextlib.suppress(OSError):
+                os.write(terminal_fd, f"dynomite-mp: {error}\n".encode())
         report(error.code)
         return error.code
 
