@@ -276,11 +276,11 @@ def test_the_next_start_waits_for_the_orphans_and_replaces_the_stale_slab(runnin
 
 
 def test_reload_says_what_is_in_force_and_what_is_not(running):
-    running.conf |= {"log_level": 7, "timeout": 1234}
+    running.conf |= {"log_level": 7, "backlog": 77}
     running.write_conf()
     running.signal(signal.SIGHUP)
     running.logged("log_level: 6 -> 7, in force now")
-    running.logged("timeout: 5000 -> 1234, takes effect at the next start")
+    running.logged("backlog: 512 -> 77, takes effect at the next start")
     wait_for(lambda: running.call("SETTING", "log_level") == b"7", 5)
 
 
