@@ -67,7 +67,7 @@ async def test_late_reply_of_a_client_that_has_gone_is_swallowed(stage: Stage) -
     gone, stays = await stage.client(), await stage.client()
     gone.send("GET", "a")
     await stage.store.request()
-    gone.close()
+    gone.reset()
     await stage.until(lambda: stage.path.clients == 1)
     stays.send("GET", "b")
     await stage.store.request()
