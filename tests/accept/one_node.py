@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -92,8 +91,3 @@ class Findings:
     @property
     def code(self) -> int:
         return int(self.failed > 0)
-
-
-def shared_memory_names() -> set[str]:
-    """What lies in /dev/shm."""
-    return set(os.listdir("/dev/shm"))  # noqa: PTH208
