@@ -1,7 +1,10 @@
+from typing import final
+
 from typing_extensions import Buffer
 
 from dynomite_mp.ipc.ring import SpscRing
 
+@final
 class Doorbell:
     fd: int
     def __init__(self, memory: Buffer, offset: int, fd: int) -> None: ...

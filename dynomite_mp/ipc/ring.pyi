@@ -1,9 +1,11 @@
 from collections.abc import Callable, Iterable
+from typing import final
 
 from typing_extensions import Buffer
 
 class RingCorrupt(Exception): ...
 
+@final
 class SpscRing:
     def __init__(
         self, memory: Buffer, offset: int = 0, capacity_bytes: int | None = None, *, create: bool = False

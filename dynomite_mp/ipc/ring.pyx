@@ -308,11 +308,12 @@ def footprint_bytes(capacity_bytes: int) -> int:
 
 
 cdef dict struct_offsets():
-    cdef RingControl* control = NULL
+    cdef RingControl control
+    cdef char* start = <char*>&control
     return {
-        "producer": <size_t>&control.producer_pos,
-        "consumer": <size_t>&control.consumer_pos,
-        "constant": <size_t>&control.magic,
+        "producer": <char*>&control.producer_pos - start,
+        "consumer": <char*>&control.consumer_pos - start,
+        "constant": <char*>&control.magic - start,
         "header": sizeof(RingControl),
         "record": sizeof(RecordHeader),
         "padding": PADDING_TYPE,

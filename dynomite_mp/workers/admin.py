@@ -19,12 +19,16 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any, Final
 
+import msgpack  # type: ignore[import-untyped]
+
+from dynomite_mp.cluster.topology import Topology
 from dynomite_mp.ipc.proxies import SupervisorProxy
 from dynomite_mp.ipc.slab import Slab
 from dynomite_mp.workers.base import Worker, WorkerContext
 from dynomite_mp.workers.live_settings import LiveSettings
 from dynomite_mp.workers.node_figures import identity_of
 from dynomite_mp.workers.rest_routes import CommandRefused, RestService
+from dynomite_mp.workers.topology_source import configured_topology
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -57,7 +61,7 @@ class SupervisorLink:
         finally:
             del self._waiting[request_id]
         if not done:
-            raise CommandRefused(501, str(detail) or f"{key} cannot be changed while the node runs")
+            raise CommandRefused(501, str(detail) if detail else f"{key} cannot be changed while the node runs")
 
     def result(self, request_id: int, done: bool, detail: Any) -> None:
         """An answer that nobody waits for is of a request given up, or of a predecessor of this process."""
@@ -83,10 +87,11 @@ class AdminWorker(Worker):
         from dynomite_mp.workers.node_source import SlabSource
 
         slab = Slab.open(self.context.slab_name)
-        self._source = SlabSource(slab, identity_of(self.config, slab.created_at_ns / 1e9, os.environ))
+        identity = identity_of(self.config, slab.created_at_ns / 1e9, os.environ)
+        self._source = SlabSource(slab, identity, configured_topology(self.config))
         service = RestService(self._source, self.settings, self.link)
         self._http = await admin_http.http_server(service, self.config.admin_token, self._count_answer)
-        self._gate = admin_http.ConnectionGate(self._http)
+        self._gate = admin_http.ConnectionGate(self._http, admin_http.MAX_CONNECTIONS, admin_http.CONNECTION_LIFE_S)
         loop = asyncio.get_running_loop()
         for sock in self.context.sockets:
             serve = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
@@ -119,6 +124,8 @@ class AdminWorker(Worker):
         self.link.result(request_id, ok, detail)
 
     def on_topology(self, topology_version: int, blob: bytes) -> None:
-        """The topology itself is not used yet: this version describes one node."""
+        """Gossip knows of another cluster than the configuration does."""
+        if self._source is not None:
+            self._source.topology = Topology.from_plain(msgpack.unpackb(blob))
         self.slab.set_gauge("topology_version", topology_version)
         self.slab.count("topology_swaps")

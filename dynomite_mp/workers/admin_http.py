@@ -226,7 +226,7 @@ class ConnectionGate:
     The count and the list are aiohttp's own; the gate adds only when it first saw each.
     """
 
-    def __init__(self, server: web.Server, limit: int = MAX_CONNECTIONS, life_s: float = CONNECTION_LIFE_S) -> None:
+    def __init__(self, server: web.Server, limit: int, life_s: float) -> None:
         self._server = server
         self._limit = limit
         self._life_s = life_s

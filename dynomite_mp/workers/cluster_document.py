@@ -1,32 +1,47 @@
 """`/cluster_describe`: datacenters, racks and nodes in the C server's form, with fields of ours after its own.
 
-This version knows one node, itself. What it serves is what it describes: seeds that it does not talk to are left out.
+The members are those of the topology that gossip publishes. Of the other nodes it says what the topology knows.
 """
 
 from typing import Any
 
-from dynomite_mp.workers.health import node_state
-from dynomite_mp.workers.node_figures import NodeFigures
+from dynomite_mp.cluster.topology import Node, Topology
+from dynomite_mp.enums import NodeState
+from dynomite_mp.workers.node_figures import NodeIdentity
 
 
-def host_and_port(address: str) -> tuple[str, int]:
-    """`host:port` with the brackets of IPv6 taken off; a path has port 0."""
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isdigit():
-        return address, 0
-    return host.removeprefix("[").removesuffix("]"), int(port)
+def cluster_document(topology: Topology, who: NodeIdentity, state: NodeState) -> dict[str, Any]:
+    """`who` and `state` are of the local node."""
 
+    def server(node: Node) -> dict[str, Any]:
+        return _server(node) | (_own(who, state) if node.is_local else {})
 
-def cluster_document(node: NodeFigures) -> dict[str, Any]:
-    who = node.identity
-    host, port = host_and_port(who.dyn_listen)
-    server: dict[str, Any] = {
-        "name": who.public_address or host,
-        "host": who.public_name or host,
-        "port": port,
-        "token": who.tokens[0] if who.tokens else 0,
-        "tokens": list(who.tokens),
-        "client_port": host_and_port(who.listen)[1],
-        "state": node_state(node).name,
+    return {
+        "dcs": [
+            {
+                "name": dc.name,
+                "racks": [{"name": rack.name, "servers": [server(node) for node in rack.nodes]} for rack in dc.racks],
+            }
+            for dc in topology.datacenters
+        ]
     }
-    return {"dcs": [{"name": who.dc, "racks": [{"name": who.rack, "servers": [server]}]}]}
+
+
+def _server(node: Node) -> dict[str, Any]:
+    return {
+        "name": node.name,
+        "host": node.host,
+        "port": node.port,
+        "token": node.tokens[0],
+        "tokens": list(node.tokens),
+    }
+
+
+def _own(who: NodeIdentity, state: NodeState) -> dict[str, Any]:
+    """What only the node itself knows; on a machine with private addresses the environment names public ones."""
+    own: dict[str, Any] = {"client_port": who.client_port, "state": state.name}
+    if who.public_address:
+        own["name"] = who.public_address
+    if who.public_name:
+        own["host"] = who.public_name
+    return own

@@ -94,7 +94,7 @@ def _pair(noun: str, *names: str) -> dict[str, Field]:
 
 
 def _queue_99(name: str) -> dict[str, Field]:
-    return {f"{name}_99": lambda given: given.percentile((name,), 99)}
+    return {f"{name}_99": lambda given: given.percentile((f"{name}_length",), 99)}
 
 
 NODE_FIELDS: Final[Mapping[str, Field]] = {

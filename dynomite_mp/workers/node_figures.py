@@ -28,8 +28,7 @@ class NodeIdentity:
     dc: str = ""
     rack: str = ""
     tokens: tuple[int, ...] = ()
-    listen: str = ""
-    dyn_listen: str = ""
+    client_port: int = 0
     pool: str = ""
     datastore: str = ""
     public_address: str = ""
@@ -103,8 +102,7 @@ def identity_of(config: Config, started_at_s: float, environ: Mapping[str, str])
         dc=config.datacenter,
         rack=config.rack,
         tokens=config.tokens,
-        listen=str(config.listen),
-        dyn_listen=str(config.dyn_listen),
+        client_port=config.listen.port,
         pool=config.pool,
         datastore=config.datastore.name if config.datastore else MANAGED_DATASTORE,
         public_address=environ.get("EC2_PUBLIC_IPV4", ""),

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from dynomite_mp.cluster.topology import Topology
 from dynomite_mp.enums import Consistency, NodeState
 from dynomite_mp.log import LEVEL_MAX, LEVEL_MIN
 from dynomite_mp.workers import health
@@ -60,6 +61,8 @@ class CommandRefused(Exception):
 
 class NodeSource(Protocol):
     """Where the figures come from: the slab, the process table, and the clock they are compared with."""
+
+    topology: Topology
 
     def figures(self) -> NodeFigures: ...
 
@@ -113,7 +116,8 @@ class RestService:
         return Answer.json({"ready": verdict.good, "reasons": list(verdict.reasons)}, 200 if verdict.good else 503)
 
     async def cluster_describe(self, words: Words) -> Answer:
-        return Answer.json(cluster_document(self._source.figures()))
+        node = self._source.figures()
+        return Answer.json(cluster_document(self._source.topology, node.identity, health.node_state(node)))
 
     async def get_state(self, words: Words) -> Answer:
         return Answer.text(f"State: {health.node_state(self._source.figures()).name}\n")
