@@ -49,7 +49,8 @@ from dynomite_mp.proto.resp cimport (
     walk_args, walk_key, walk_keys, walk_next,
 )
 from dynomite_mp.proto.wire_errors cimport (
-    append_error, append_unknown_command, append_unknown_subcommand, append_wrong_arity, error_closes,
+    append_error, append_protocol_error, append_unknown_command, append_unknown_subcommand, append_wrong_arity,
+    error_closes,
 )
 from dynomite_mp.workers.client_conn cimport ClientConn
 from dynomite_mp.workers.conn cimport REQUESTS_PER_TURN, Conn
@@ -523,7 +524,7 @@ cdef class IoPath(DataPath):
         cdef ClientConn client = <ClientConn>conn
         self.slab.add(self.cells.protocol_errors, 1)
         self.refuse_begin()
-        append_error(&self.scratch, code)
+        append_protocol_error(&self.scratch, code, &client.scan)
         self.answer_scratch(client)
         client.is_lingering = True
         client.finish()
