@@ -46,7 +46,8 @@ from dynomite_mp.store.probe import answers
 
 ROUND_MS = 1_000
 LATE_MS = 1_000
-PROBE_MS = 20  # how often a datastore that is starting is asked whether it answers
+PROBE_MS = 20  # how often a datastore that is starting is asked whether it answers: at first, and later
+PROBE_MAX_MS = 500
 RECORDS_PER_RING = 256
 LAST_WORDS_BYTES = 400
 SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)
@@ -128,10 +129,12 @@ class Supervisor:
         """Until a signal, a record, or the time to decide again. A record that came meanwhile is not waited for."""
         if not self.port.doorbell.prepare_sleep():
             return
-        store = self.children.get(Endpoint(Role.DATASTORE, 0))
-        probing = store is not None and store.state is ProcessState.STARTING
         now = now_ms()
-        until = policy.next_at_ms(list(self.children.values()), now, PROBE_MS if probing else ROUND_MS)
+        round_ms = ROUND_MS
+        store = self.children.get(Endpoint(Role.DATASTORE, 0))
+        if store is not None and store.state is ProcessState.STARTING:
+            round_ms = min(max(PROBE_MS, (now - store.started_ms) // 10), PROBE_MAX_MS)
+        until = policy.next_at_ms(list(self.children.values()), now, round_ms)
         self._poll.poll(max(0, until - now))
         self.port.doorbell.awake()
 
@@ -326,7 +329,7 @@ class Supervisor:
         """Read the configuration again, apply what can change while running, say what cannot, retry what had failed."""
         self.parts.notifier.reloading(time.monotonic_ns() // 1000)
         self.reopen_logs()
-        verdict = reload.read_again(self.parts.options.conf, self.config)
+        verdict = reload.read_again(self.parts.options, self.config)
         for line in verdict.lines:
             logger.log(logging.ERROR if verdict.failed else log.NOTICE, "reload: %s", line)
         for key, value in verdict.changes.items():
@@ -370,6 +373,8 @@ class Supervisor:
 
     def _drain(self, child: Child) -> None:
         assert self.shutdown is not None
+        if child.role is Role.IO:  # a client that comes now should try another node at once, not wait in our queue
+            self.parts.listeners.close_io(child.index)
         if child.role is Role.DATASTORE or not self._tell(child, "drain", self.shutdown.drain_timeout_ms):
             process.kill(child.pid, signal.SIGTERM)
 
@@ -469,9 +474,9 @@ def run_node(
     gc.disable()  # a collection would write to pages that the workers share; see Spawner
     parts = boot.prepare(options)
     try:
-        on_booted()
         supervisor = Supervisor(parts, on_serving=on_serving)
     except (SegmentError, OSError) as error:
         parts.close()
         raise BootError(ExitCode.BOOT_FAILED, str(error)) from error
+    on_booted()
     return supervisor.run()

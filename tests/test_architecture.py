@@ -75,8 +75,8 @@ class Tree:
         package = [PACKAGE, *path.relative_to(self.folder).parent.parts]
         reader = python_imports if path.suffix in (".py", ".pyi") else cython_imports
         for names, line, typing_only, top_level in reader(text, package):
-            for name in names:
-                yield Import(self.name(path), name, line, typing_only, top_level)
+            for name in names:  # a .pyi is read by type checkers only
+                yield Import(self.name(path), name, line, typing_only or path.suffix == ".pyi", top_level)
 
     def own_target(self, found: Import) -> str | None:
         """The module of this package that an import names; `from a.b import c` may name a.b.c or a.b."""
@@ -298,6 +298,12 @@ def test_a_sibling_cimport_is_named(tmp_path):
         "proto.buffer -> ipc.ring (line 1): siblings of L1",
     ]
     assert cycles(tree) == ["ipc.ring -> proto.buffer -> ipc.ring"]
+
+
+def test_stubs_may_name_each_other(tmp_path):
+    files = {"ipc__a_pyx": "from .b import x\n", "ipc__b_pyx": "", "ipc__b_pyi": "from .a import y\n"}
+    assert cycles(package(tmp_path, **files)) == []
+    assert cycles(package(tmp_path, **files, ipc__b_pxd="from .a cimport y\n")) == ["ipc.a -> ipc.b -> ipc.a"]
 
 
 def test_relative_imports_inside_a_package_are_fine(tmp_path):

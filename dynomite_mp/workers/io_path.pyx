@@ -53,7 +53,8 @@ from dynomite_mp.proto.resp cimport (
     walk_args, walk_key, walk_keys, walk_next,
 )
 from dynomite_mp.proto.wire_errors cimport (
-    append_error, append_unknown_command, append_unknown_subcommand, append_wrong_arity, error_closes,
+    append_error, append_protocol_error, append_unknown_command, append_unknown_subcommand, append_wrong_arity,
+    error_closes,
 )
 from dynomite_mp.workers.client_conn cimport ClientConn
 from dynomite_mp.workers.conn cimport REQUESTS_PER_TURN, Conn
@@ -126,7 +127,7 @@ cdef class IoPath(Fanout):
         self.hash_kind = hash_kind(hash_name)
         self.has_tag = bool(hash_tag)
         if hash_tag:
-            self.tag_open, self.tag_close = hash_tag[0], hash_tag[1]
+            self.tag_open, self.tag_close = <char><unsigned char>hash_tag[0], <char><unsigned char>hash_tag[1]
         self.timeout_ns = timeout_ms * MS
         self.peer_timeout_ns = peer_timeout_ms * MS
         self.peer_silence_ns = peer_silence_ms * MS
@@ -429,7 +430,7 @@ cdef class IoPath(Fanout):
         cdef ClientConn client = <ClientConn>conn
         self.slab.add(self.cells.protocol_errors, 1)
         self.refuse_begin()
-        append_error(&self.scratch, code)
+        append_protocol_error(&self.scratch, code, &client.scan)
         self.answer_scratch(client)
         client.is_lingering = True
         client.finish()

@@ -154,6 +154,14 @@ def test_a_daemon_that_cannot_start_says_so_and_fails(running, nodes):
     assert "address already in use" in second.log()
 
 
+def test_a_start_that_logs_to_a_file_still_says_on_the_terminal_why_it_failed(running, nodes):
+    second = nodes.make(program=MINIMAL_NODE, listen=running.conf["listen"])
+    log = second.directory / "log"
+    second.start("--output", str(log), wait=False)
+    assert second.wait() == ExitCode.BOOT_FAILED
+    assert "address already in use" in second.log() and "address already in use" in log.read_text()
+
+
 def test_a_broken_file_is_reported_whole(minimal):
     minimal.conf_path.write_text("dyn_o_mite:\n  listen: nonsense\n  lissten: 1\n")
     for arguments in (("start",), ("start", "--test-conf")):

@@ -84,7 +84,7 @@ class SteadyResult:
 
     def longest_gap_s(self, start_s: float = 0.0, end_s: float | None = None) -> tuple[float, float]:
         """The longest time without an acknowledged operation inside the window, and when it began."""
-        end_s = self.seconds if end_s is None else end_s
+        end_s = self.seconds if end_s is None else min(end_s, self.seconds)
         last, longest, began = start_s, 0.0, start_s
         for at in (*(t for t in sorted(self.acknowledged_at) if start_s <= t <= end_s), end_s):
             if at - last > longest:
