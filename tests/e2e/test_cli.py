@@ -77,6 +77,7 @@ def test_status_tells_a_node_that_is_not_running_from_one_whose_supervisor_is_go
     running.kill()
     done = running.command("status", *conf(running))
     assert done.returncode == ExitCode.STALE and "STALE" in done.stdout
+    assert running.row("supervisor")["state"] == "gone"
     wait_for(lambda: not running.processes(), 10)
     running.start()
     running.stop()
