@@ -200,9 +200,9 @@ def frame_keys(bytes frame):
 
 
 def frame_blind(bytes data, cuts, bint replies):
-    """Frames the first request (in array form) or reply of `data`, handed over up to each cut in turn, each time in memory
-    of just that size in which the bytes that the scan has passed are overwritten, all but the last. A scan that looks
-    back is found out, and with the address sanitizer one that looks ahead.
+    """Frames the first request (in array form) or reply of `data`, handed over up to each cut in turn, each time in
+    memory of just that size in which the bytes that the scan has passed are overwritten, all but the last. A scan that
+    looks back is found out, and with the address sanitizer one that looks ahead.
 
     Returns the outcome, and the length unless that is an error.
     """

@@ -2,10 +2,10 @@
 
 What it is not: it knows no route by name and no figure; `rest_routes` holds the table and what each row does.
 
-    accept -> ConnectionGate (cap, whole-life deadline) -> aiohttp parser -> _answer:
-                 match the table, 404 / 405            [_route_handler, _refuse_unknown]
+    accept -> ConnectionGate (at most so many, none old) -> aiohttp's parser -> the table:
+                 match the table, 404 / 405            [application, _plain_errors]
                  mutating: who may                     [refusal_of_mutation]
-                 run the row under a deadline          [504 past it, 500 with a log line when it raises]
+                 run the row under a deadline          [_route_handler; 504 past it, 500 when it raises]
                  one answer, then close
 
 Invariants:
@@ -24,7 +24,7 @@ import ipaddress
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, cast
+from typing import Final
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -39,10 +39,6 @@ MAX_CONNECTIONS: Final = 128
 MAX_BODY_BYTES: Final = 64 * 1024
 
 PROXY_HEADERS: Final = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
-OVERLOADED: Final = (
-    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n"
-    b"Content-Length: 38\r\nConnection: close\r\n\r\ntoo many connections; try again later\n"
-)
 
 
 # ---------------------------------------------------------------- who may change anything
@@ -211,19 +207,11 @@ async def http_server(service: RestService, admin_token: str | None, answered: C
     return server
 
 
-class _Refused(asyncio.Protocol):
-    """What a connection above the cap gets: one sentence, then the end."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        out = cast(asyncio.Transport, transport)
-        out.write(OVERLOADED)
-        out.close()
-
-
 class ConnectionGate:
-    """Makes the protocol of each accepted connection, at most `limit` at a time; `sweep` ends the old ones.
+    """Makes the protocol of each accepted connection; ends the oldest one when there are too many, and all old ones.
 
-    The count and the list are aiohttp's own; the gate adds only when it first saw each.
+    A request is answered within milliseconds, so the oldest of many connections is one that does not send or does not
+    read. The list, in order of age, is aiohttp's own; the gate adds only when it first saw each.
     """
 
     def __init__(self, server: web.Server, limit: int, life_s: float) -> None:
@@ -231,12 +219,13 @@ class ConnectionGate:
         self._limit = limit
         self._life_s = life_s
         self._first_seen_s: dict[web.RequestHandler, float] = {}
-        self.refused = 0
 
     def __call__(self) -> asyncio.BaseProtocol:
-        if len(self._server.connections) >= self._limit:
-            self.refused += 1
-            return _Refused()
+        handlers = self._server.connections
+        if len(handlers) >= self._limit:
+            oldest = next((handler for handler in handlers if _is_open(handler)), None)
+            if oldest is not None:
+                _end(oldest)
         return self._server()
 
     def sweep(self, now_s: float) -> int:
@@ -245,7 +234,15 @@ class ConnectionGate:
         old = [handler for handler, first_s in seen.items() if now_s - first_s >= self._life_s]
         for handler in old:
             del seen[handler]
-            if handler.transport is not None:
-                handler.transport.abort()
+            _end(handler)
         self._first_seen_s = seen
         return len(old)
+
+
+def _is_open(handler: web.RequestHandler) -> bool:
+    return handler.transport is not None and not handler.transport.is_closing()
+
+
+def _end(handler: web.RequestHandler) -> None:
+    if handler.transport is not None:
+        handler.transport.abort()

@@ -15,7 +15,6 @@ from dynomite_mp.enums import Consistency
 NOT_IN_THIS_VERSION: Final[Mapping[str, str]] = {
     "read_consistency": "this version answers a read from one replica; the level cannot be changed",
     "write_consistency": "this version answers a write from one replica; the level cannot be changed",
-    "timeout_factor": "this version cannot change the time-outs of a running node; change 'timeout' and reload",
     "read_repairs_enabled": "this version has no read repair",
     "node_state": "this version cannot change the state of a running node",
     "peer_up": "this version has no peers",

@@ -3,7 +3,7 @@
 A custom collector makes every sample from one reading (`node_figures`) at the moment of the scrape; nothing is counted
 twice and nothing is kept between scrapes. `METRICS` names each row of the counter table that has a source in this
 version; `NOT_FED` has the rest, so that no series stands at zero for ever. A new row of the counter table belongs into
-one of the two.
+one of them.
 
 Names are `dynomite_mp_<noun>[_<unit>][_total]`; labels are only role, dc, rack, command_class (and le). A row that
 several kinds of processes move has a sample for each of them, `role` being the name of the process (`io[0]`); all
@@ -22,9 +22,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from dynomite_mp.enums import ProcessState
+from dynomite_mp.enums import NodeState, ProcessState, Role
 from dynomite_mp.ipc.counter_table import COMMAND_CLASSES, COUNTERS, Counter, Kind
 from dynomite_mp.ipc.slab import HistogramValues, RingValues
+from dynomite_mp.workers.health import node_state
 from dynomite_mp.workers.node_figures import NodeFigures, ProcessFigures, RingFigures
 from dynomite_mp.workers.process_figures import SystemFigures
 
@@ -57,19 +58,14 @@ METRICS: Final[Mapping[str, str]] = {
     "client_in_queue_bytes": "client_in_queue_bytes",
     "client_out_queue_bytes": "client_out_queue_bytes",
     "accept_pauses": "accept_pauses",
-    "accept_errors": "accept_errors",
-    "forward_error": "forward_errors",
     "server_connections": "datastore_connections",
     "server_connections_total": "datastore_connections_opened",
     "server_reconnects": "datastore_reconnects",
     "server_eof": "datastore_eofs",
     "server_err": "datastore_connection_errors",
-    "server_timedout": "datastore_silent_connections",
     "server_timedout_requests": "datastore_timedout_requests",
-    "server_dropped_requests": "datastore_dropped_requests",
     "server_error_responses": "datastore_error_responses",
     "server_ejected_at": "datastore_last_loss_timestamp_seconds",
-    "server_ejects": "datastore_ejections",
     "server_up": "datastore_up",
     "read_requests": "datastore_read_requests",
     "read_request_bytes": "datastore_read_request_bytes",
@@ -82,12 +78,10 @@ METRICS: Final[Mapping[str, str]] = {
     "in_queue": "datastore_queued_requests",
     "in_queue_bytes": "datastore_queued_bytes",
     "out_queue": "datastore_requests_in_flight",
-    "out_queue_bytes": "datastore_in_flight_bytes",
     "shard_requests_sent": "shard_requests_sent",
     "shard_requests_received": "shard_requests_received",
     "shard_replies_sent": "shard_replies_sent",
     "shard_replies_received": "shard_replies_received",
-    "shard_refused_requests": "shard_refused_requests",
     "messages_sent": "messages_sent",
     "messages_received": "messages_received",
     "messages_dropped": "messages_dropped",
@@ -105,7 +99,6 @@ METRICS: Final[Mapping[str, str]] = {
     "loop_lag_ns_max": "loop_lag_highest_seconds",
     "process_budget_used_bytes": "process_budget_used_bytes",
     "datastore_budget_used_bytes": "datastore_budget_used_bytes",
-    "process_budget_pauses": "process_budget_pauses",
     "http_requests": "http_requests",
     "http_refused": "http_refused_requests",
     "log_lines_dropped": "log_lines_dropped",
@@ -122,13 +115,25 @@ SCALES: Final[Mapping[str, float]] = {
 NOT_FED: Final = frozenset(
     row.name for row in COUNTERS if row.name.startswith(("dnode_client_", "peer_", "remote_peer_"))
 ) | {
+    "accept_errors",
     "client_auth_errors",
     "client_non_quorum_r_responses",
     "client_non_quorum_w_responses",
+    "forward_error",
     "fragments",
     "link_state_changes",
-    "node_state",
+    "out_queue_bytes",
+    "process_budget_pauses",
+    "server_dropped_requests",
+    "server_ejects",
+    "server_timedout",
+    "shard_refused_requests",
 }
+DERIVED: Final = frozenset({"node_state"})
+"""Rows that are one of several things a metric is made of."""
+
+# Rows of all workers that only some of them move.
+MOVED_BY: Final[Mapping[str, tuple[Role, ...]]] = {"loop_turns": (Role.IO,), "loop_busy_ns": (Role.IO,)}
 
 # Bounds of the histograms of times: powers of two of nanoseconds, from 8 microseconds to 17 seconds. They are bounds
 # of buckets in shared memory too, so no count is guessed.
@@ -184,7 +189,9 @@ def _node(given: MetricsInput) -> Iterator[Metric]:
     who = given.node.identity
     place = _gauge("node", "1; its labels say where this node is", ("dc", "rack"))
     place.add_metric((who.dc, who.rack), 1)
-    yield place
+    state = _gauge("node_state", "state of this node: " + ", ".join(f"{s.value} {s.name}" for s in NodeState))
+    state.add_metric((), node_state(given.node))
+    yield from (place, state)
 
 
 def _requests(given: MetricsInput) -> Iterator[Metric]:
@@ -221,13 +228,14 @@ def octave_buckets(histogram: HistogramValues) -> list[tuple[str, float]]:
 def _table(node: NodeFigures) -> Iterator[Metric]:
     for cell, name in METRICS.items():
         row = ROW_OF[cell]
+        roles = MOVED_BY.get(cell, row.roles)
         scale = SCALES.get(cell, 1)
         labels = ("role",) if len(row.roles) > 1 else ()
         make = _counter if row.kind is Kind.COUNTER else _gauge
         family = make(name, row.doc, labels)
         if labels:
             for process in node.processes:
-                if process.role in row.roles:
+                if process.role in roles:
                     family.add_metric((process.name,), process.cell(cell) * scale)
         else:
             family.add_metric((), node.total(cell) * scale)

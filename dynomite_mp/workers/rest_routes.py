@@ -291,3 +291,10 @@ def help_text() -> str:
     """One path a line, as the C server has it, with what it does beside it."""
     width = max(len(route.shown) for route in ROUTES if len(route.shown) < 50)
     return "".join(f"{route.shown:<{width}}  {route.help}\n" for route in ROUTES)
+
+
+def describe() -> str:
+    """The table as text, for the docs."""
+    rows = (f"{'|'.join(route.methods)} {route.shown}: {route.help}" for route in ROUTES)
+    guarded = (" (loopback or admin_token)" if route.mutating else "" for route in ROUTES)
+    return "\n".join(row + guard for row, guard in zip(rows, guarded, strict=True))

@@ -7,7 +7,7 @@ import pytest
 
 from dynomite_mp.enums import Consistency, ProcessState, Role
 from dynomite_mp.workers.live_settings import NOT_IN_THIS_VERSION
-from dynomite_mp.workers.rest_routes import ROUTES, CommandRefused
+from dynomite_mp.workers.rest_routes import ROUTES, CommandRefused, describe
 from tests.unit.admin_client import Admin, healthy_admin, one
 
 
@@ -232,3 +232,10 @@ def test_paths_of_the_table_are_unique_and_explained() -> None:
         words = {part[1:-1] for part in route.path.split("/") if part.startswith("{")}
         assert words == set(route.choices or {})
         assert route.help
+
+
+def test_the_table_as_text_says_what_is_guarded() -> None:
+    lines = describe().splitlines()
+    assert "GET|POST /ping: OK while the admin process answers" in lines
+    assert "GET|POST /loglevelup: log one level more (loopback or admin_token)" in lines
+    assert len(lines) == len(ROUTES)

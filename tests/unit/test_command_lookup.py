@@ -49,6 +49,16 @@ def test_what_is_no_command_is_not_found(name: bytes) -> None:
     assert lookup(name) == 0
 
 
+def test_a_name_with_one_byte_changed_is_not_found() -> None:
+    names = {row.name for row in COMMANDS}
+    for name in names:
+        for place in range(len(name)):
+            for change in (1, 8, 64, 128):
+                word = bytearray(name.encode())
+                word[place] ^= change
+                assert lookup(bytes(word)) == 0 or bytes(word).lower().decode() in names, bytes(word)
+
+
 def test_subcommands_belong_to_their_container() -> None:
     assert lookup(b"encoding") == 0
     assert lookup_subcommand(lookup(b"config"), b"encoding") == 0

@@ -298,3 +298,26 @@ def test_a_process_that_is_gone_has_no_figures() -> None:
         os._exit(0)
     os.waitpid(pid, 0)
     assert ProcessTable().read(pid, Role.IO, 0.0) is None
+
+
+def test_processes_that_the_node_does_not_have_any_more_are_forgotten() -> None:
+    table = ProcessTable()
+    first = table.read(os.getpid(), Role.IO, 0.0)
+    table.keep_only(set())
+    again = table.read(os.getpid(), Role.IO, 1.0)
+    assert first is not None
+    assert again is not None
+    assert again.cpu_s >= first.cpu_s
+
+
+def test_memory_is_walked_at_most_every_few_seconds() -> None:
+    table = ProcessTable()
+    first = table.read(os.getpid(), Role.IO, 0.0)
+    grown = bytearray(8_000_000)
+    grown[::4096] = b"x" * len(grown[::4096])
+    soon, later = table.read(os.getpid(), Role.IO, 1.0), table.read(os.getpid(), Role.IO, 60.0)
+    assert first is not None
+    assert soon is not None
+    assert later is not None
+    assert soon.pss_bytes == first.pss_bytes
+    assert (later.pss_bytes or 0) > (first.pss_bytes or 0) + 4_000_000

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from dynomite_mp.enums import ProcessState, Role
+from dynomite_mp.enums import NodeState, ProcessState, Role
 from dynomite_mp.ipc.counter_table import COMMAND_CLASSES, COUNTERS, Kind
 from dynomite_mp.workers import metrics
 from dynomite_mp.workers.node_figures import read_histograms
@@ -52,9 +52,8 @@ def value(node: FakeNode, name: str, **labels: str) -> float:
 
 
 def test_every_counter_has_a_metric_or_is_said_to_have_no_source() -> None:
-    named, silent = set(metrics.METRICS), set(metrics.NOT_FED)
-    assert named | silent == {row.name for row in COUNTERS}
-    assert not named & silent
+    places = [*metrics.METRICS, *metrics.NOT_FED, *metrics.DERIVED]
+    assert sorted(places) == sorted(row.name for row in COUNTERS)
 
 
 def test_names_are_unique_and_have_the_prefix(node: FakeNode) -> None:
@@ -72,7 +71,7 @@ def test_labels_are_only_those_of_the_design(node: FakeNode) -> None:
 @pytest.mark.parametrize("cell", metrics.METRICS)
 def test_every_row_moves_with_its_counter(node: FakeNode, cell: str) -> None:
     row = metrics.ROW_OF[cell]
-    role = row.roles[0]
+    role = metrics.MOVED_BY.get(cell, row.roles)[0]
     process = {"role": "io[0]" if role is Role.IO else role.label} if len(row.roles) > 1 else {}
     name = metrics.METRICS[cell] + ("_total" if row.kind is Kind.COUNTER else "")
     before = value(node, name, **process)
@@ -91,7 +90,8 @@ def test_a_row_of_all_workers_has_a_sample_for_each(node: FakeNode) -> None:
     node.writer(Role.IO, 1).count("loop_turns", 9)
     assert value(node, "loop_turns_total", role="io[1]") == 9
     assert value(node, "loop_turns_total", role="io[0]") == 0
-    assert value(node, "loop_turns_total", role="gossip") == 0
+    assert ("loop_turns_total", frozenset({("role", "gossip")})) not in samples(node)
+    assert value(node, "messages_sent_total", role="gossip") == 0
 
 
 def test_requests_by_class_of_the_command(node: FakeNode) -> None:
@@ -165,6 +165,12 @@ def test_rings_by_the_process_at_their_end(node: FakeNode) -> None:
 
 def test_the_place_of_the_node_is_a_label(node: FakeNode) -> None:
     assert value(node, "node", dc="dc-a", rack="rack-1") == 1
+
+
+def test_the_state_of_the_node_is_the_number_of_c(node: FakeNode) -> None:
+    assert value(node, "node_state") == NodeState.NORMAL
+    node.writer(Role.GOSSIP).set_gauge("node_state", NodeState.STANDBY)
+    assert value(node, "node_state") == NodeState.STANDBY
 
 
 @pytest.mark.skipif(not PROMTOOL, reason="no promtool; PROMTOOL_BIN may name one")

@@ -19,6 +19,7 @@ def small_bulk() -> Iterator[None]:
     ("data", "error"),
     [
         (b"*x\r\n", "protocol_multibulk_length"),
+        (b"*-9999999999999999999\r\n", "protocol_multibulk_length"),
         (b"*\r\n", "protocol_multibulk_length"),
         (b"*1048577\r\n", "protocol_multibulk_length"),
         (b"*01\r\n", "protocol_multibulk_length"),
@@ -45,7 +46,7 @@ def test_requests_before_the_error_are_framed_and_none_behind_it() -> None:
     assert framer.feed(b"PING\r\n") == []
 
 
-@pytest.mark.parametrize("data", [b"\r\n", b"\n", b"  \r\n", b"*0\r\n", b"*-1\r\n", b"*-7\r\n"])
+@pytest.mark.parametrize("data", [b"\r\n", b"\n", b"  \r\n", b"*0\r\n", b"*-1\r\n", b"*-999999999999999999\r\n"])
 def test_nothing_is_a_request_without_arguments(data: bytes) -> None:
     frames, consumed, error = frame_requests(data)
     assert [frame.args for frame in frames] == [[]]
@@ -123,6 +124,15 @@ def test_replies_of_every_kind(data: bytes, kind: str, flags: str) -> None:
 )
 def test_what_is_no_reply_is_an_error(data: bytes) -> None:
     assert frame_replies(data) == ([], 0, "reply_malformed")
+
+
+@pytest.mark.parametrize("noise", [b"x", b"\n", b"\r"])
+def test_lines_of_every_length_end_at_their_crlf(noise: bytes) -> None:
+    for size in range(120):
+        data = b"+" + (noise * size)[:size] + b"x\r\n"
+        frames, consumed, error = frame_replies(data + b":1\r\n")
+        assert [frame.raw for frame in frames] == [data, b":1\r\n"]
+        assert (consumed, error) == (len(data) + 4, None)
 
 
 def test_deep_nesting_needs_no_stack() -> None:
