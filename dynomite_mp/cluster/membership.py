@@ -379,6 +379,8 @@ class Membership:
         if news.liveness is not Liveness.SUSPECT:
             member.suspicion = None
             self._suspects.discard(news.node_id)
+        if member.is_present and (before is None or before[0] >= Liveness.DOWN):
+            self.prober.welcome(news.node_id)
         # A node that is still fetching everything has nothing new to tell.
         if not from_exchange or self.own.joined:
             self._post.rumours.put(news)

@@ -99,6 +99,10 @@ class Prober:
             self._rng.shuffle(self._order)
         return None
 
+    def welcome(self, node_id: int) -> None:
+        """A member is new or back: it gets a turn in this round already."""
+        self._order.insert(self._rng.randrange(len(self._order) + 1), node_id)
+
     def probe(self, member: Member, now_ms: int) -> None:
         """One member, now, unless it is being asked already."""
         if member.node_id in self._targets:

@@ -25,8 +25,7 @@ SMALL = [name for name in SCENARIOS if name != "large"]
 def run_one(job: tuple[str, int, int, str]) -> Report:
     scenario, seed, nodes, mutant = job
     with MUTANTS[mutant].applied() if mutant else nullcontext():
-        report = SCENARIOS[scenario](seed, nodes)
-    return report
+        return SCENARIOS[scenario](seed, nodes)
 
 
 def run_light(job: tuple[str, int, int, str]) -> Report:
@@ -59,7 +58,9 @@ def print_history(report: Report) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.sim", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=100, help="how many seeds")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--seed", type=int, help="this one only, and show its history")
@@ -88,8 +89,10 @@ def main(arguments: list[str]) -> int:
         report.cluster = None
     failed = sum(bool(report.complaints) for report in reports)
     cpu = f", {time.process_time() - used_s:.0f} s CPU" if options.jobs == 1 else ""
-    print(f"{len(reports)} runs, {failed} failed, {time.monotonic() - started_s:.0f} s{cpu}, "
-          f"{sum(r.datagrams for r in reports)} datagrams")
+    print(
+        f"{len(reports)} runs, {failed} failed, {time.monotonic() - started_s:.0f} s{cpu}, "
+        f"{sum(r.datagrams for r in reports)} datagrams"
+    )
     for name in options.scenario or SMALL:
         own = [r for r in reports if r.scenario == name]
         print(f"{name:10s} converged: {spread(ms for r in own for ms in r.converge_ms)}")

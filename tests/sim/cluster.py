@@ -1,4 +1,4 @@
-"""A cluster of Membership state machines on the simulated network: nodes start, crash, stop, return, leave, are replaced.
+"""A cluster of Membership state machines on the simulated network: nodes start, crash, stop, return, leave.
 
 Not here: which of that happens when (scenarios.py), what must hold (checkers.py).
 """
@@ -21,6 +21,8 @@ PORT = 8101
 SOCKET_BUFFER = 400
 """Datagrams that wait for a stopped process; more are lost, as in a kernel."""
 ID_BITS = 48
+SMALL_CLUSTER = 20
+"""Up to so many nodes every snapshot is looked at."""
 
 
 @dataclass
@@ -37,6 +39,8 @@ class SimNode:
     """It left for good, or its machine is no more."""
     mailbox: list[tuple[Address, bytes]] = field(default_factory=list)
     last_version: int = 0
+    shown: dict[int, str] = field(default_factory=dict)
+    """Snapshots of this life by version, as text."""
 
     @property
     def address(self) -> Address:
@@ -62,6 +66,7 @@ class SimNode:
         self.paused = False
         self.mailbox.clear()
         self.last_version = 0
+        self.shown.clear()
         identity = Identity(self.node_id, self.boot, self.profile, NodeState.NORMAL)
         rng = Random(cluster.rng.getrandbits(64))
         # Clocks of different machines have nothing to do with each other.
@@ -111,8 +116,18 @@ class SimNode:
             self.cluster.note(self, event)
         if self.m.version < self.last_version:
             self.cluster.complain(f"{self} published version {self.m.version} after {self.last_version}")
+        if outputs.events and len(self.cluster.nodes) <= SMALL_CLUSTER:
+            self.check_version()
         self.last_version = self.m.version
         network.wake_at(self.address, outputs.next_wakeup_ms)
+
+    def check_version(self) -> None:
+        """A snapshot that differs has another version, or its readers would keep the old one."""
+        version, rows, _ = self.m.snapshot()
+        shown = str([(row.host, row.state, row.tokens, row.boot, dict(row.hints)) for row in rows])
+        if self.shown.get(version, shown) != shown:
+            self.cluster.complain(f"{self} has two snapshots of version {version}")
+        self.shown[version] = shown
 
     def __str__(self) -> str:
         return f"{self.profile.host}/{self.node_id:x}.{self.boot}"

@@ -2,6 +2,8 @@
 
     calm       bad weather, no faults: nobody may be called down
     kill       one node dies at a time: everybody knows within DETECTION_MS
+    leave      one node at a time says that it goes, some come back: everybody knows within LEAVE_MS
+    sleep      one process is stopped for seconds: it may be called down, but nobody else, by it least of all
     storm      crashes, restarts, stops, partitions, clogs, leaves, replacements; then they end and views converge
     large      100 nodes, 10 % loss, partitions and crashes; the same
     intruder   a node with the tokens of a living one starts: it must not get them until that one is gone
@@ -13,14 +15,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
+from dynomite_mp.cluster.membership_record import Liveness
 from dynomite_mp.enums import NodeState
 
 from . import checkers
 from .cluster import Cluster, SimNode
-from .network import Address, Weather
+from .network import Weather
 
 DETECTION_MS = 3_000
-LARGE_DETECTION_MS = 5_000
+LARGE_DETECTION_MS = 4_000
+LEAVE_MS = 1_000
 CONVERGE_LIMIT_MS = 60_000
 STEP_MS = 100
 TOKEN_STEP = 1 << 26
@@ -49,10 +53,10 @@ class Report:
 class Run:
     """One cluster on its way through a scenario."""
 
-    def __init__(self, scenario: str, seed: int, weather: Callable[[Random], Weather], timings_key: bool = True) -> None:
+    def __init__(self, scenario: str, seed: int, weather: Callable[[Random], Weather]) -> None:
         self.rng = Random(f"{scenario}/{seed}")
         self.report = Report(scenario, seed)
-        key = b"k" * 16 if timings_key and self.rng.random() < 0.2 else None
+        key = b"k" * 16 if self.rng.random() < 0.2 else None
         self.cluster = Cluster(self.rng, weather(self.rng), key=key)
         self.report.cluster = self.cluster
 
@@ -258,6 +262,55 @@ def detect(run: Run, victim: SimNode, limit_ms: int) -> None:
         cluster.complain(f"the death of {victim} was known after {run.report.detect_ms[-1]} ms, limit {limit_ms}")
 
 
+def leave(seed: int, nodes: int = 0) -> Report:
+    run = Run("leave", seed, mild)
+    run.build(nodes or run.rng.randrange(2, 13))
+    run.start()
+    run.converge()
+    cluster = run.cluster
+    for _ in range(3):
+        alive = cluster.working()
+        if len(alive) < 2:
+            break
+        node, for_good = run.rng.choice(alive), run.rng.random() < 0.5
+        cluster.leave(node, for_good=for_good)
+        run.run(LEAVE_MS)
+        wanted = Liveness.LEFT if for_good else Liveness.DOWN
+        for other in cluster.working():
+            thought = other.m.view.members[node.node_id].liveness
+            if thought is not wanted:
+                cluster.complain(f"{other} thinks {LEAVE_MS} ms later that {node}, which said it is {wanted.name},"
+                                 f" is {thought.name}")  # fmt: skip
+        if run.rng.random() < 0.5:
+            node.gone = False
+            node.start()
+        run.converge()
+    return run.finish()
+
+
+def sleep(seed: int, nodes: int = 0) -> Report:
+    run = Run("sleep", seed, mild)
+    run.build(nodes or run.rng.randrange(3, 13))
+    run.start()
+    run.converge()
+    sleeper = run.rng.choice(run.cluster.working())
+    if run.rng.random() < 0.5:
+        # It falls asleep in the middle of suspecting others, whose protest waits for it when it wakes.
+        lost = sleeper.address
+        run.cluster.network.partition(lambda a, b: lost in (a, b))
+        run.run(run.rng.randrange(800, 1200))
+        run.cluster.network.partition(None)
+    sleeper.pause()
+    run.run(run.rng.randrange(100, 20_000))
+    sleeper.resume()
+    run.converge()
+    run.run(5_000)
+    for at_ms, observer, node_id in run.cluster.downs:
+        if node_id != sleeper.node_id:
+            run.cluster.complain(f"{observer} called {node_id:x} down at {at_ms} ms, but {sleeper} slept")
+    return run.finish()
+
+
 def storm(seed: int, nodes: int = 0) -> Report:
     run = Run("storm", seed, rough)
     run.build(nodes or run.rng.randrange(3, 13), run.rng.choice((1, 1, 2)))
@@ -315,10 +368,6 @@ def intruder(seed: int, nodes: int = 0) -> Report:
     return run.finish()
 
 
-def blocked_between(side: set[Address]) -> Callable[[Address, Address], bool]:
-    return lambda a, b: (a in side) != (b in side)
-
-
 SCENARIOS: dict[str, Callable[..., Report]] = {
-    "calm": calm, "kill": kill, "storm": storm, "large": large, "intruder": intruder,
+    "calm": calm, "kill": kill, "leave": leave, "sleep": sleep, "storm": storm, "large": large, "intruder": intruder,
 }  # fmt: skip
