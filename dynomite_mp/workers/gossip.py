@@ -48,6 +48,8 @@ class GossipWorker(Worker):
         super().on_control_set(setting)
         if setting[0] == "worker_started":
             self.publish()
+        elif setting[0] == "node_state":
+            self.slab.set_gauge("node_state", NodeState[str(setting[1]).upper()])
 
     def tick(self) -> None:
         """Now and then ask every reader whether it handles its ring; the answers are for the debug log."""
