@@ -42,6 +42,7 @@ class GossipWorker(Worker):
             if endpoint.role in TOPOLOGY_READERS:
                 proxy.topology(self.topology.version, blob)
         self.slab.set_gauge("topology_version", self.topology.version)
+        logger.debug("published topology %d", self.topology.version)
 
     def on_control_set(self, setting: tuple[str, Any]) -> None:
         """A process that (re)started has not seen what its predecessor was told."""
