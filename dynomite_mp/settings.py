@@ -142,7 +142,7 @@ class Config:
     advertise: Address | None = setting(
         "addresses", read.read_advertise, None,
         "The address by which others reach dyn_listen, when it differs: host or host:port.",
-        default_doc="that of dyn_listen", example="10.0.0.1:8101", pending=True)
+        default_doc="that of dyn_listen", example="10.0.0.1:8101")
     backlog: int = c_number(
         "addresses", "512", "Connections that may wait to be accepted, per listening socket.")
 
@@ -158,7 +158,7 @@ class Config:
     dyn_seeds: tuple[Seed, ...] = c_setting(
         "place", read.read_seed, None,
         "The other nodes, one `host:port:rack:datacenter:tokens` a line. This node itself is not listed.",
-        shape="list", default_doc="none, a node on its own", example="127.0.0.2:8101:rack2:localdc:0", pending=True)
+        shape="list", default_doc="none, a node on its own", example="127.0.0.2:8101:rack2:localdc:0")
     dyn_seed_provider: SeedProvider = c_setting(
         "place", read.starts_with({p.value: p for p in SeedProvider}), "simple_provider",
         "Where the list of other nodes comes from: simple_provider (dyn_seeds only), florida_provider (HTTP) or"
@@ -235,10 +235,10 @@ class Config:
     read_consistency: Consistency = c_setting(
         "consistency", read.starts_with(CONSISTENCIES, ignore_case=True), "DC_ONE",
         "How many replicas answer a read before the client is answered: DC_ONE, DC_QUORUM, DC_SAFE_QUORUM or"
-        " DC_EACH_SAFE_QUORUM.", pending=True)
+        " DC_EACH_SAFE_QUORUM.")
     write_consistency: Consistency = c_setting(
         "consistency", read.starts_with(CONSISTENCIES, ignore_case=True), "DC_ONE",
-        "How many replicas store a write before the client is answered; the same words.", pending=True)
+        "How many replicas store a write before the client is answered; the same words.")
     read_repairs_enabled: bool = c_setting(
         "consistency", read.read_bool, "false",
         "Mend replicas that answer a read with an older value; needs both levels above DC_ONE.", pending=True)
@@ -248,17 +248,21 @@ class Config:
         unit="ms", pending=True)
 
     local_peer_connections: int = c_number(
-        "peers", "1", "Connections to each node of the same datacenter.", pending=True)
+        "peers", "1", "Connections to each node of the same datacenter.")
     remote_peer_connections: int = c_number(
-        "peers", "1", "Connections to each node of another datacenter.", pending=True)
+        "peers", "1", "Connections to each node of another datacenter.")
+    peer_budget_bytes: int = setting(
+        "peers", read.size_bytes(low=64 * KIB), str(64 * MIB),
+        "Requests that may wait for one connection to another node; past it a node of this rack makes clients wait, one"
+        " of another rack counts as unreachable.", unit="bytes")
     dyn_read_timeout: int | None = c_setting(
         "peers", read.number(), None, "Longest wait for another node's reply to a read.", unit="ms",
         zero_is_default=True, default_doc="timeout + 200 in the same datacenter, timeout + 5,000 in others",
-        example="10000", differs="C Dynomite reads it and ignores it", pending=True)
+        example="10000", differs="C Dynomite reads it and ignores it")
     dyn_write_timeout: int | None = c_setting(
         "peers", read.number(), None, "Longest wait for another node's reply to a write.", unit="ms",
         zero_is_default=True, default_doc="timeout + 200 in the same datacenter, timeout + 25,000 in others",
-        example="10000", differs="C Dynomite reads it and ignores it", pending=True)
+        example="10000", differs="C Dynomite reads it and ignores it")
     conn_msg_rate: int = c_number(
         "peers", "50000", "Most messages a second on a connection to another datacenter.", pending=True)
     peer_silence_ms: int = setting(
@@ -285,14 +289,14 @@ class Config:
 
     secure_server_option: SecureServerOption = c_setting(
         "encryption", read.starts_with(SECURE_OPTIONS), "none",
-        "Which links to other nodes are encrypted: none, rack, datacenter or all.", pending=True)
+        "Which links to other nodes are encrypted: none, rack, datacenter or all.")
     pem_key_file: Path = c_setting(
         "encryption", read.read_path, "conf/dynomite.pem",
-        "RSA private key (PKCS#1, 1024 bits) that all nodes share.", pending=True)
+        "RSA private key (PKCS#1, 1024 bits) that all nodes share.")
     mbuf_size: int = c_setting(
         "encryption", read.number(low=512, high=512_000, multiple_of=16, reason=MBUF_REASON), "16384",
         "Chunk of encrypted traffic with C nodes; the same on all nodes. Buffers here are sized by need.",
-        unit="bytes", zero_is_default=True, pending=True)
+        unit="bytes", zero_is_default=True)
 
     data_dir: Path = setting(
         "processes", read.read_path, None,

@@ -120,6 +120,7 @@ cdef struct CommandRow:
     uint8_t merge
     uint8_t resend
     uint8_t options             # OPTIONS_*; not 0: ask request_refusal
+    uint8_t is_unordered        # equal replies may list their elements in different orders (resp3_shape set)
     uint8_t is_container        # the second argument names a subcommand: subcommand_lookup
 
 

@@ -207,6 +207,7 @@ cdef _fill(CommandRow* out, uint32_t id, row):
     out.merge = table.MERGES.index(row.merge)
     out.resend = table.RESENDS.index(row.resend)
     out.options = _options(row, spec)
+    out.is_unordered = row.resp3_shape == "set"
     out.is_container = row.name in table.CONTAINERS
 
 
@@ -280,6 +281,7 @@ def row_fields(id):
         "merge": row.merge,
         "resend": row.resend,
         "options": row.options,
+        "is_unordered": bool(row.is_unordered),
         "is_container": bool(row.is_container),
     }
 

@@ -50,22 +50,22 @@ pfmerge          -2    1:-1:1    write normal     -     -     lead      effect:k
 @generic
 copy             -3    1:2:1     write normal     -     -     lead      effect:keys      -       before_send -
 del              -2    1:-1:1    write normal     keys  sum   overwrite as_is            -       always      -
-dump             2     1:1:1     read  normal     -     -     -         -                -       always      -
+dump             2     1:1:1     read  rack_owner -     -     -         -                -       always      -
 exists           -2    1:-1:1    read  normal     keys  sum   -         -                -       always      -
 expire           -3    1:1:1     write normal     -     -     ordered   effect:expire_at -       before_send -
 expireat         -3    1:1:1     write normal     -     -     ordered   as_is            -       before_send -
-expiretime       2     1:1:1     read  normal     -     -     -         -                -       always      -
+expiretime       2     1:1:1     read  rack_owner -     -     -         -                -       always      -
 keys             2     -         read  local_node -     -     -         -                -       always      -
-object|encoding  3     2:2:1     read  normal     -     -     -         -                -       always      -
-object|freq      3     2:2:1     read  normal     -     -     -         -                -       always      -
+object|encoding  3     2:2:1     read  rack_owner -     -     -         -                -       always      -
+object|freq      3     2:2:1     read  rack_owner -     -     -         -                -       always      -
 object|help      2     -         -     local_node -     -     -         -                -       always      -
-object|idletime  3     2:2:1     read  normal     -     -     -         -                -       always      -
-object|refcount  3     2:2:1     read  normal     -     -     -         -                -       always      -
+object|idletime  3     2:2:1     read  rack_owner -     -     -         -                -       always      -
+object|refcount  3     2:2:1     read  rack_owner -     -     -         -                -       always      -
 persist          2     1:1:1     write normal     -     -     ordered   as_is            -       before_send -
 pexpire          -3    1:1:1     write normal     -     -     ordered   effect:expire_at -       before_send -
 pexpireat        -3    1:1:1     write normal     -     -     ordered   as_is            -       before_send -
-pexpiretime      2     1:1:1     read  normal     -     -     -         -                -       always      -
-pttl             2     1:1:1     read  normal     -     -     -         -                -       always      -
+pexpiretime      2     1:1:1     read  rack_owner -     -     -         -                -       always      -
+pttl             2     1:1:1     read  rack_owner -     -     -         -                -       always      -
 rename           3     1:2:1     write normal     -     -     lead      effect:keys      -       before_send -
 renamenx         3     1:2:1     write normal     -     -     lead      effect:keys      -       before_send -
 restore          -4    1:1:1     write normal     -     -     overwrite effect:expire_at -       always      -
@@ -73,7 +73,7 @@ scan             -2    -         read  local_node -     -     -         -       
 sort             -2    special   write normal     -     -     lead      effect:keys      -       before_send -
 sort_ro          -2    special   read  normal     -     -     -         -                -       always      -
 touch            -2    1:-1:1    read  normal     keys  sum   -         -                -       always      -
-ttl              2     1:1:1     read  normal     -     -     -         -                -       always      -
+ttl              2     1:1:1     read  rack_owner -     -     -         -                -       always      -
 type             2     1:1:1     read  normal     -     -     -         -                -       always      -
 unlink           -2    1:-1:1    write normal     keys  sum   overwrite as_is            -       always      -
 @hash
@@ -81,7 +81,7 @@ hdel             -3    1:1:1     write normal     -     -     ordered   as_is   
 hexists          3     1:1:1     read  normal     -     -     -         -                -       always      -
 hexpire          -6    1:1:1     write normal     -     -     ordered   effect:expire_at -       before_send -
 hexpireat        -6    1:1:1     write normal     -     -     ordered   as_is            -       before_send -
-hexpiretime      -5    1:1:1     read  normal     -     -     -         -                -       always      -
+hexpiretime      -5    1:1:1     read  rack_owner -     -     -         -                -       always      -
 hget             3     1:1:1     read  normal     -     -     -         -                -       always      -
 hgetall          2     1:1:1     read  rack_owner -     -     -         -                -       always      map
 hgetdel          -5    1:1:1     write normal     -     -     lead      effect:keys      -       before_send -
@@ -95,15 +95,15 @@ hmset            -4    1:1:1     write normal     -     -     ordered   as_is   
 hpersist         -5    1:1:1     write normal     -     -     ordered   as_is            -       before_send -
 hpexpire         -6    1:1:1     write normal     -     -     ordered   effect:expire_at -       before_send -
 hpexpireat       -6    1:1:1     write normal     -     -     ordered   as_is            -       before_send -
-hpexpiretime     -5    1:1:1     read  normal     -     -     -         -                -       always      -
-hpttl            -5    1:1:1     read  normal     -     -     -         -                -       always      -
-hrandfield       -2    1:1:1     read  normal     -     -     -         -                -       always      pairs_opt
+hpexpiretime     -5    1:1:1     read  rack_owner -     -     -         -                -       always      -
+hpttl            -5    1:1:1     read  rack_owner -     -     -         -                -       always      -
+hrandfield       -2    1:1:1     read  rack_owner -     -     -         -                -       always      pairs_opt
 hscan            -3    1:1:1     read  rack_owner -     -     -         -                -       always      -
 hset             -4    1:1:1     write normal     -     -     ordered   as_is            -       before_send -
 hsetex           -6    1:1:1     write normal     -     -     ordered   effect:expire_at -       before_send -
 hsetnx           4     1:1:1     write normal     -     -     lead      effect:keys      -       before_send -
 hstrlen          3     1:1:1     read  normal     -     -     -         -                -       always      -
-httl             -5    1:1:1     read  normal     -     -     -         -                -       always      -
+httl             -5    1:1:1     read  rack_owner -     -     -         -                -       always      -
 hvals            2     1:1:1     read  rack_owner -     -     -         -                -       always      -
 @list
 lindex           3     1:1:1     read  normal     -     -     -         -                -       always      -
@@ -136,7 +136,7 @@ smembers         2     1:1:1     read  normal     -     -     -         -       
 smismember       -3    1:1:1     read  normal     -     -     -         -                -       always      -
 smove            4     1:2:1     write normal     -     -     lead      effect:member    -       before_send -
 spop             -2    1:1:1     write normal     -     -     lead      effect:members   -       before_send set_opt
-srandmember      -2    1:1:1     read  normal     -     -     -         -                -       always      -
+srandmember      -2    1:1:1     read  rack_owner -     -     -         -                -       always      -
 srem             -3    1:1:1     write normal     -     -     commute   as_is            -       before_send -
 sscan            -3    1:1:1     read  rack_owner -     -     -         -                -       always      -
 sunion           -2    1:-1:1    read  normal     -     -     -         -                -       always      set
@@ -156,7 +156,7 @@ zmpop            -4    numkeys:1 write normal     -     -     lead      effect:m
 zmscore          -3    1:1:1     read  normal     -     -     -         -                -       always      doubles
 zpopmax          -2    1:1:1     write normal     -     -     lead      effect:members   -       before_send scores
 zpopmin          -2    1:1:1     write normal     -     -     lead      effect:members   -       before_send scores
-zrandmember      -2    1:1:1     read  normal     -     -     -         -                -       always      scores_opt
+zrandmember      -2    1:1:1     read  rack_owner -     -     -         -                -       always      scores_opt
 zrange           -4    1:1:1     read  normal     -     -     -         -                -       always      scores_opt
 zrangebylex      -4    1:1:1     read  normal     -     -     -         -                -       always      -
 zrangebyscore    -4    1:1:1     read  normal     -     -     -         -                -       always      scores_opt
@@ -197,12 +197,12 @@ xgroup|delconsumer 5   2:2:1     write normal     -     -     ordered   as_is   
 xgroup|destroy   4     2:2:1     write normal     -     -     ordered   as_is            -       before_send -
 xgroup|help      2     -         -     local_node -     -     -         -                -       always      -
 xgroup|setid     -5    2:2:1     write normal     -     -     lead      effect:keys      -       before_send -
-xinfo|consumers  4     2:2:1     read  normal     -     -     -         -                -       always      maps
-xinfo|groups     3     2:2:1     read  normal     -     -     -         -                -       always      maps
+xinfo|consumers  4     2:2:1     read  rack_owner -     -     -         -                -       always      maps
+xinfo|groups     3     2:2:1     read  rack_owner -     -     -         -                -       always      maps
 xinfo|help       2     -         -     local_node -     -     -         -                -       always      -
-xinfo|stream     -3    2:2:1     read  normal     -     -     -         -                -       always      map
+xinfo|stream     -3    2:2:1     read  rack_owner -     -     -         -                -       always      map
 xlen             2     1:1:1     read  normal     -     -     -         -                -       always      -
-xpending         -3    1:1:1     read  normal     -     -     -         -                -       always      -
+xpending         -3    1:1:1     read  rack_owner -     -     -         -                -       always      -
 xrange           -4    1:1:1     read  normal     -     -     -         -                -       always      -
 xread            -4    streams   read  normal     -     -     -         -                -       always      map
 xreadgroup       -7    streams   write normal     -     -     lead      effect:keys      -       before_send map
@@ -276,7 +276,7 @@ memory|doctor    2     -         -     local_node -     -     -         -       
 memory|help      2     -         -     local_node -     -     -         -                -       always      -
 memory|malloc-stats 2  -         -     local_node -     -     -         -                -       always      verbatim
 memory|stats     2     -         -     local_node -     -     -         -                -       always      map
-memory|usage     -3    2:2:1     read  normal     -     -     -         -                -       always      -
+memory|usage     -3    2:2:1     read  rack_owner -     -     -         -                -       always      -
 role             1     -         -     local_node -     -     -         -                -       always      -
 time             1     -         -     local_node -     -     -         -                -       always      -
 @dyno

@@ -1,6 +1,6 @@
 # Frames between nodes: a text header around a request or a reply, as C Dynomite writes it, and the extension that
 # nodes of this program put into its data field. See dnode.pyx.
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 
 cpdef enum:                     # DnodeScan.type
@@ -124,6 +124,6 @@ cdef size_t encode_extension(char* out, const Extension* e) noexcept nogil
 cdef int decode_extension(const char* p, size_t n, Extension* e) noexcept nogil
 
 
-# For the owner of an encrypted payload: whether these bytes are exactly one request, exactly one reply.
+# For whoever decrypted a payload: whether these bytes are exactly one request (in array form), exactly one reply.
 cdef bint is_one_request(const char* p, size_t n) noexcept nogil
 cdef bint is_one_reply(const char* p, size_t n) noexcept nogil

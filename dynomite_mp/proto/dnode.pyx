@@ -649,8 +649,10 @@ cdef int decode_extension(const char* p, size_t n, Extension* e) noexcept nogil:
 
 cdef bint is_one_request(const char* p, size_t n) noexcept nogil:
     cdef RequestScan s
+    if n == 0 or p[0] != STAR:
+        return False                # an inline command could be anything that ends a line
     request_scan_reset(&s)
-    return next_request(p, n, &s) == FRAME_OK and s.pos == n
+    return next_request(p, n, &s) == FRAME_OK and s.pos == n and s.argc > 0
 
 
 cdef bint is_one_reply(const char* p, size_t n) noexcept nogil:

@@ -169,7 +169,7 @@ def unpack_extension(bytes data):
 
 
 def whole_request(bytes payload) -> bool:
-    """Whether these bytes are exactly one request."""
+    """Whether these bytes are exactly one request in array form."""
     return is_one_request(payload, len(payload))
 
 

@@ -106,7 +106,7 @@ cdef void append_text(Buf* out, const char* text) noexcept nogil:
 
 
 cdef void append_quoted(Buf* out, const char* p, size_t n, bint upper) noexcept nogil:
-    # What a client sent, made harmless; room is reserved by the caller.
+    # What a client sent, made harmless and, as Redis does, up to a null; room is reserved by the caller.
     cdef char* to = buf_tail(out)
     cdef size_t i
     cdef char c
@@ -114,7 +114,10 @@ cdef void append_quoted(Buf* out, const char* p, size_t n, bint upper) noexcept 
         n = QUOTED_BYTES
     for i in range(n):
         c = p[i]
-        if c == 13 or c == 10 or c == 0:
+        if c == 0:
+            n = i
+            break
+        if c == 13 or c == 10:
             c = c' '
         elif upper and c >= c'a' and c <= c'z':
             c -= 32

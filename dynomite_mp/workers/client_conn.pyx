@@ -30,11 +30,13 @@ cdef enum:
 
 
 cdef class ClientConn(SourceConn):
-    def __init__(self, DataPath path, int fd, address):
+    def __init__(self, DataPath path, int fd, address, int read_level=0, int write_level=0):
         self.poll = path
         self.path = path
         self.fd = fd
         self.address = address
+        self.read_level = read_level
+        self.write_level = write_level
         request_scan_reset(&self.scan)
         path.add(self, EPOLLIN)
         path.clients += 1

@@ -53,6 +53,7 @@ cdef class Conn:
     cdef uint32_t mask              # events registered with epoll
     cdef Buf inbuf
     cdef Buf outbuf
+    cdef Buf* sendbuf               # what flush() sends: outbuf, or its encrypted twin
     cdef bint is_dirty
     cdef bint is_ready
     cdef bint is_paused             # EPOLLIN taken out: a source of requests over its budget

@@ -271,6 +271,7 @@ cdef class Conn:
         self.fd = -1
         buf_init(&self.inbuf)
         buf_init(&self.outbuf)
+        self.sendbuf = &self.outbuf
 
     def __dealloc__(self):
         if self.fd >= 0:
@@ -330,7 +331,9 @@ cdef class Conn:
 
     cdef void flush(self):
         """One send; what does not fit waits for EPOLLOUT."""
-        cdef size_t n = buf_len(&self.outbuf) - self.kept
+        cdef bint keeps = self.keeps_sent and self.sendbuf == &self.outbuf
+        cdef size_t skip = self.kept if keeps else 0
+        cdef size_t n = buf_len(self.sendbuf) - skip
         cdef ssize_t sent
         cdef int error = 0
         if n == 0:
@@ -340,7 +343,7 @@ cdef class Conn:
             self.after_flush()
             return
         with nogil:
-            sent = c_send(self.fd, buf_ptr(&self.outbuf) + self.kept, n, MSG_NOSIGNAL | MSG_DONTWAIT)
+            sent = c_send(self.fd, buf_ptr(self.sendbuf) + skip, n, MSG_NOSIGNAL | MSG_DONTWAIT)
             if sent < 0:
                 error = c_errno
         if sent < 0:
@@ -350,17 +353,17 @@ cdef class Conn:
             sent = 0
         elif sent > 0:
             self.bytes_out += <uint64_t>sent
-            if self.keeps_sent:
+            if keeps:
                 self.kept += <size_t>sent
             else:
-                buf_consume(&self.outbuf, <size_t>sent)
+                buf_consume(self.sendbuf, <size_t>sent)
         if <size_t>sent < n:
             if not self.send_blocked:
                 self.send_blocked = True
                 self.update_mask()
             return
-        if self.outbuf.cap > KEEP_BYTES:
-            buf_shrink_idle(&self.outbuf, 0)
+        if self.sendbuf.cap > KEEP_BYTES:
+            buf_shrink_idle(self.sendbuf, 0)
         if self.send_blocked:
             self.send_blocked = False
             self.update_mask()

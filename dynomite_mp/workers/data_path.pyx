@@ -65,3 +65,17 @@ cdef class DataPath(PollSet):
 
     cdef void target_sent(self, Conn target, uint64_t waited_ns) noexcept:
         """Everything queued has left; the oldest of it waited this long."""
+
+    cdef void target_mismatch(self, Conn target) noexcept:
+        """A reply that no request waited for, or a request that was passed over."""
+
+    cdef int handle_peer(self, Conn source, const char* p, RequestScan* scan, bint is_forward) except -1:
+        """A whole request of a peer: for this node's datastore, or (is_forward) for all racks of this datacenter."""
+        raise NotImplementedError
+
+    cdef int peer_gossip(self, Conn source, const char* p, size_t n) except -1:
+        """Gossip text of a C node."""
+        raise NotImplementedError
+
+    cdef void peer_opened(self, Conn source, int change) noexcept:
+        """One inbound peer connection more, or (change -1) fewer."""

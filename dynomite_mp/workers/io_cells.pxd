@@ -28,10 +28,28 @@ cdef struct IoCells:
     int store_response_bytes[4]
     int store_timeouts[2]   # by group
     int store_errors[2]
+    int no_quorum_writes
+    int no_quorum_reads
+    int peer_requests
+    int peer_request_bytes
+    int peer_responses
+    int peer_response_bytes
+    int peer_dropped
+    int peer_timeouts
+    int peer_mismatches
+    int dnode_clients
+    int dnode_requests
+    int dnode_request_bytes
+    int dnode_response_bytes
+    int fragments
     int request_latency   # histograms: the first command class's place
     int datastore_latency
     int payload_size
     int queue_wait
+    int peer_latency
+    int peer_queue_wait
+    int peer_in_length
+    int peer_out_length
     int client_queue
     int in_queue
     int out_queue

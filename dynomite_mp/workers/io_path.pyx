@@ -14,9 +14,10 @@ What it is not: the cold side (listening, connecting, settings) is io_worker; wh
     IoPath.handle --(c) answered here: ping, hello, errors        |
       | token of the key, shard, group                            |
       v                                                           |
-    IoPath.forward --(d) original bytes appended -----------------+      request -> tail of ClientConn.queue
-      |                                                                          -> tail of DatastoreConn.slots
-      +--(d') key of another io worker's shard: one record on a ring (ShardLink)
+    IoPath.forward --(d) original bytes appended -----------------+      request -> tail of SourceConn.queue
+      |  |  Fanout.dispatch                                                      -> tail of TargetConn.slots
+      |  +--(d') owner is another node: header + the same bytes (PeerOutConn); its replies come back like (f)
+      +--(d") key of another io worker's shard: one record on a ring (ShardLink)
                                                                   | (f) recv -> DatastoreConn.inbuf
     ClientConn.outbuf <---(h) in request order------ on_reply <---+ (g) next_reply, matched to the head of slots
       | (i) one send per turn
@@ -34,16 +35,19 @@ Invariants:
 import logging
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcpy, memset
+from libc.stdlib cimport free, realloc
+from libc.string cimport memset
+
+from cpython.ref cimport Py_INCREF
 
 from dynomite_mp.cluster.token cimport hash_tag_span, token_of
 from dynomite_mp.ipc.counters cimport SlabWriter
 from dynomite_mp.proto.buffer cimport buf_append, buf_clear, buf_free, buf_init, buf_len, buf_ptr
 from dynomite_mp.proto.command_lookup cimport (
-    ACCESS_WRITE, CLASS_NONE, KEYS_NONE, KEYS_RANGE, KEYS_SORT, KEYS_STREAMS, LOCAL_HELLO, LOCAL_PING, LOCAL_RESET,
-    ROUTING_ANSWERED, ROUTING_REFUSED, CommandRow, arity_fits, command_lookup, command_row, subcommand_lookup,
+    ACCESS_WRITE, KEYS_NONE, KEYS_RANGE, LOCAL_HELLO, LOCAL_PING, LOCAL_RESET, ROUTING_ANSWERED,
+    ROUTING_REFUSED, SPLIT_NONE, SPLIT_PAIRS, CommandRow, arity_fits, command_lookup, command_row, subcommand_lookup,
 )
+from dynomite_mp.proto.fragment cimport Fragments
 from dynomite_mp.proto.resp cimport (
     FRAME_OK, ArgWalk, KeyWalk, RequestScan, Span, inline_to_array, next_request, request_key, request_refusal,
     walk_args, walk_key, walk_keys, walk_next,
@@ -55,18 +59,21 @@ from dynomite_mp.proto.wire_errors cimport (
 from dynomite_mp.workers.client_conn cimport ClientConn
 from dynomite_mp.workers.conn cimport REQUESTS_PER_TURN, Conn
 from dynomite_mp.workers.data_path cimport (
-    GROUP_RESP2, GROUP_RESP3, GROUPS, HOLD, ORDER_BUCKETS, PAUSE_BUDGET, PAUSE_HELD, PAUSE_PRESSURE, REFUSED, TAKEN,
-    DataPath,
+    GROUP_RESP2, GROUP_RESP3, GROUPS, HOLD, PAUSE_BUDGET, PAUSE_PRESSURE, REFUSED, TAKEN,
 )
 from dynomite_mp.workers.datastore_conn cimport DatastoreConn
+from dynomite_mp.workers.fanout cimport Fanout
+from dynomite_mp.workers.peer_in_conn cimport PeerInConn
+from dynomite_mp.workers.peer_out_conn cimport PeerOutConn
 from dynomite_mp.workers.request cimport (
-    REQUEST_ANSWERED, REQUEST_DONE, REQUEST_WAITING, Request, Slot, queue_len, queue_push,
-    request_new, request_release, slots_len,
+    REQUEST_WAITING, Request, queue_len, queue_push, request_new, request_release, slots_len,
 )
-from dynomite_mp.workers.source_conn cimport SourceConn
 from dynomite_mp.workers.shard_link cimport (
     OFFER_FAILED, OFFER_FULL, SHARD_NOTHING, SHARD_TOOK_REPLY, SHARD_TOOK_REQUEST, ShardLink,
 )
+from dynomite_mp.workers.source_conn cimport SourceConn
+from dynomite_mp.workers.target_conn cimport TargetConn
+from dynomite_mp.workers.write_order cimport order_bucket
 
 from dynomite_mp.cluster.token import hash_kind
 from dynomite_mp.errors import WIRE_ERRORS
@@ -74,31 +81,31 @@ from dynomite_mp.errors import WIRE_ERRORS
 log = logging.getLogger("dynomite_mp.io")
 
 cdef enum:
-    PROBE_EVERY_NS = 100000000
-    SHARD_GRACE_NS = 200000000      # beyond the datastore's own time-out at the other io worker
+    SHARD_GRACE_NS = 200000000      # beyond the target's own time-out at the other io worker
+    MS = 1000000
+    SPLIT = -1                      # place(): the keys have several owners and the command can be split
 
-cdef uint16_t E_DATASTORE_DOWN = WIRE_ERRORS["datastore_refused"].code
-cdef uint16_t E_DATASTORE_TIMEOUT = WIRE_ERRORS["datastore_timeout"].code
-cdef uint16_t E_CROSS_SHARD = WIRE_ERRORS["keys_span_nodes"].code
+    # What a request brings along besides its bytes; also the flags of a SHARD_REQUEST
+    WITH_RESP3 = 1
+    WITH_LEVEL = 6                  # consistency, two bits
+    LEVEL_SHIFT = 1
+    WITH_LOCAL_ONLY = 8             # asked by a peer: this node's datastore, no fan-out
+    WITH_FORWARD = 16               # asked by another datacenter: this datacenter only
+
+cdef uint16_t E_SEVERAL_NODES = WIRE_ERRORS["keys_span_nodes"].code
+cdef uint16_t E_DRAINING = WIRE_ERRORS["draining"].code
 cdef uint16_t E_SHARD_TIMEOUT = WIRE_ERRORS["shard_timeout"].code
 cdef uint16_t E_SPILL_FAILED = WIRE_ERRORS["spill_failed"].code
 cdef uint16_t E_NO_MEMORY = WIRE_ERRORS["out_of_memory"].code
 
 
-cdef class IoPath(DataPath):
+cdef class IoPath(Fanout):
     """The data plane of one io worker."""
 
     def __cinit__(self, *args, **kwargs):
-        cdef int g
-        for g in range(GROUPS):
-            self.pending[g] = <uint32_t*>calloc(ORDER_BUCKETS, sizeof(uint32_t))
-        self.waiters = <uint16_t*>calloc(ORDER_BUCKETS, sizeof(uint16_t))
-        if self.pending[0] == NULL or self.pending[1] == NULL or self.waiters == NULL:
-            raise MemoryError
-        buf_init(&self.scratch)
         buf_init(&self.inline_array)
 
-    def __init__(self, schedule_turn, schedule_tick, SlabWriter slab, sessions, *, shard_index=0, shard_count=1,
+    def __init__(self, schedule_turn, schedule_tick, SlabWriter slab, sessions, table, *, shard_index=0, shard_count=1,
                  datastore_connections=1):
         super().__init__(schedule_turn, schedule_tick, slab, sessions)
         self.shard_index = shard_index
@@ -106,34 +113,31 @@ cdef class IoPath(DataPath):
         self.shards = [None] * shard_count
         self.datastore_count = datastore_connections
         self.datastores = [None] * (GROUPS * datastore_connections)
-        self.held = []
         self.hash_kind = hash_kind("murmur")
+        self.node_state = 4
+        self.set_table(table, 1, ())
 
     def __dealloc__(self):
-        free(self.pending[0])
-        free(self.pending[1])
-        free(self.waiters)
-        buf_free(&self.scratch)
         buf_free(&self.inline_array)
+        free(self.groups)
 
-    def configure(self, *, hash_name, hash_tag, timeout_ms, client_soft_bytes, client_hard_bytes, datastore_bytes,
-                  process_bytes):
+    def configure(self, *, hash_name, hash_tag, timeout_ms, peer_timeout_ms, peer_silence_ms, client_soft_bytes,
+                  client_hard_bytes, datastore_bytes, peer_bytes, process_bytes, read_level, write_level):
         """Settings that may change while the worker runs."""
         self.hash_kind = hash_kind(hash_name)
         self.has_tag = bool(hash_tag)
         if hash_tag:
             self.tag_open, self.tag_close = <char><unsigned char>hash_tag[0], <char><unsigned char>hash_tag[1]
-        self.timeout_ns = timeout_ms * 1000000
-        # A datastore that nobody else could stand in for may be silent until its requests expire (ADR 0004).
-        self.silence_ns = self.timeout_ns
+        self.timeout_ns = timeout_ms * MS
+        self.peer_timeout_ns = peer_timeout_ms * MS
+        self.peer_silence_ns = peer_silence_ms * MS
         self.client_soft_bytes = client_soft_bytes
         self.client_hard_bytes = client_hard_bytes
         self.datastore_bytes = datastore_bytes
+        self.peer_bytes = peer_bytes
         self.process_bytes = process_bytes
-
-    def set_on_demand(self, connect):
-        """`preconnect: false`: what to call when a request finds no connection; None once it has been tried."""
-        self.connect_on_demand = connect
+        self.read_level = read_level
+        self.write_level = write_level
 
     def set_shard(self, index, ShardLink link):
         """The rings to and from another io worker."""
@@ -141,111 +145,228 @@ cdef class IoPath(DataPath):
 
     # ---- (b) .. (d): a request comes in
 
-    cdef int handle(self, Conn conn, const char* p, RequestScan* scan) except -1:
-        """One whole request at p: answered here, forwarded, or HOLD (nothing happened; it stays at the head)."""
-        cdef ClientConn client = <ClientConn>conn
-        cdef uint32_t command, sub
-        cdef CommandRow* row
-        if scan.is_inline:
-            return self.handle_inline(client, p, scan)
-        command = command_lookup(p + scan.args[0].off, scan.args[0].len)
-        row = command_row(command)
+    cdef CommandRow* lookup(self, const char* p, RequestScan* scan) noexcept:
+        """Row of a request in array form; scratch holds the error line when there is none."""
+        cdef uint32_t command = command_lookup(p + scan.args[0].off, scan.args[0].len)
+        cdef CommandRow* row = command_row(command)
+        cdef uint32_t sub
         if row == NULL:
             self.refuse_begin()
             append_unknown_command(&self.scratch, p, scan)
-            return self.answer_scratch(client)
+            return NULL
         if row.is_container and scan.argc > 1:
             sub = subcommand_lookup(command, p + scan.args[1].off, scan.args[1].len)
             if sub == 0:
                 self.refuse_begin()
                 append_unknown_subcommand(&self.scratch, row, p, scan)
-                return self.answer_scratch(client)
+                return NULL
             row = command_row(sub)
         if not arity_fits(row, scan.argc):
             self.refuse_begin()
             append_wrong_arity(&self.scratch, row)
+            return NULL
+        return row
+
+    cdef int handle(self, Conn conn, const char* p, RequestScan* scan) except -1:
+        """One whole request at p: answered here, forwarded, or HOLD (nothing happened; it stays at the head)."""
+        cdef ClientConn client = <ClientConn>conn
+        cdef CommandRow* row
+        if scan.is_inline:
+            return self.handle_inline(client, p, scan)
+        row = self.lookup(p, scan)
+        if row == NULL:
             return self.answer_scratch(client)
         if row.routing == ROUTING_REFUSED:
+            if error_closes(row.refuse_code):
+                return self.protocol_error(client, row.refuse_code)
             return self.refuse(client, row.refuse_code)
         if row.routing == ROUTING_ANSWERED:
             return self.answer_locally(client, p, scan, row)
-        return self.forward(client, p, scan, row)
+        return self.forward(client, p, scan, row,
+                            client.group | (client.write_level if row.access == ACCESS_WRITE
+                                            else client.read_level) << LEVEL_SHIFT)
 
-    cdef int forward(self, ClientConn client, const char* p, RequestScan* scan, const CommandRow* row) except -1:
-        """Hand the original bytes to the datastore or to the io worker that owns the key's shard."""
-        cdef uint32_t shard = self.shard_index
-        cdef uint32_t token = 0
-        cdef bint wide = False
+    cdef int handle_peer(self, Conn conn, const char* p, RequestScan* scan, bint is_forward) except -1:
+        """The same for a peer's request."""
+        cdef PeerInConn peer = <PeerInConn>conn
+        cdef CommandRow* row = self.lookup(p, scan)
+        self.slab.add(self.cells.dnode_requests, 1)
+        self.slab.add(self.cells.dnode_request_bytes, scan.pos)
+        if row == NULL:
+            return self.answer_scratch(peer)
+        if row.routing == ROUTING_REFUSED:
+            return self.refuse(peer, row.refuse_code)
+        if row.routing == ROUTING_ANSWERED:
+            if row.local_code == LOCAL_PING:
+                return self.answer(peer, b"+PONG\r\n", 7)
+            return self.refuse(peer, E_SEVERAL_NODES)
+        return self.forward(peer, p, scan, row, peer.group | (WITH_FORWARD if is_forward else WITH_LOCAL_ONLY))
+
+    cdef int forward(self, SourceConn source, const char* p, RequestScan* scan, const CommandRow* row,
+                     uint32_t flags) except -1:
+        """Hand the original bytes to the owners of the key, or to the io worker that owns its shard."""
+        cdef Place place
         cdef int code, taken
         cdef Request* request
-        if row.key_kind == KEYS_STREAMS or row.key_kind == KEYS_SORT:
+        if row.options:
             code = request_refusal(p, scan, row)
             if code:
-                return self.refuse(client, <uint16_t>code)
-        if row.key_kind != KEYS_NONE:
-            code = self.place(p, scan, row, &shard, &token, &wide)
-            if code:
-                return self.refuse(client, <uint16_t>code)
-        if row.access == ACCESS_WRITE and shard == self.shard_index:
-            if not self.may_write(client.group, token & (ORDER_BUCKETS - 1), wide):
-                return self.hold(client, token & (ORDER_BUCKETS - 1), True)
-        request = request_new()
-        if request == NULL or queue_push(&client.queue, request) < 0:
-            return self.refuse(client, E_NO_MEMORY)
-        request.client = <void*>client
+                return self.refuse(source, <uint16_t>code)
+        place.shard = self.shard_index
+        place.token = 0
+        place.is_wide = False
+        place.flags = flags
+        code = self.place(p, scan, row, &place) if row.key_kind != KEYS_NONE else 0
+        if code > 0:
+            return self.refuse(source, <uint16_t>code)
+        if code == SPLIT and row.access == ACCESS_WRITE and not self.order.may_go(
+                source.group, 0, True, self.rerunning):
+            return self.hold(source, 0, True)
+        request = self.admit(source, row, scan.pos)
+        if request == NULL:
+            return self.refuse(source, E_NO_MEMORY)
+        if code == SPLIT:
+            taken = self.split(request, p, scan, row, flags)
+        else:
+            taken = self.send_on(request, row, &place, p, scan.pos)
+        if taken == HOLD:
+            source.in_flight_bytes -= scan.pos      # as if it had never been read
+            source.queue.tail -= 1
+            request_release(request)
+            return self.hold(source, order_bucket(place.token), row.access == ACCESS_WRITE)
+        self.count_request(row, scan.pos)
+        if source.in_flight_bytes > self.client_soft_bytes:
+            self.slab.add(self.cells.pauses, 1)
+            source.set_pause(PAUSE_BUDGET)
+        return TAKEN
+
+    cdef Request* admit(self, SourceConn source, const CommandRow* row, size_t size) noexcept:
+        """A request at the tail of the source's queue; NULL when memory is out."""
+        cdef Request* request = request_new()
+        if request == NULL or queue_push(&source.queue, request) < 0:
+            return NULL
+        request.client = <void*>source
+        request.origin_id = source.frame_id
         request.started_ns = self.now_ns
-        request.size = scan.pos
+        request.size = size
         request.command = row.id
         request.klass = row.klass
         request.refs = 1
-        client.in_flight_bytes += scan.pos
-        if shard == self.shard_index:
-            taken = self.to_datastore(request, client.group, token, wide, row, p, scan.pos)
-        else:
-            taken = self.to_shard(request, client.group, shard, row, p, scan.pos)
-        if taken == HOLD:
-            client.in_flight_bytes -= scan.pos      # as if it had never been read
-            client.queue.tail -= 1
-            request_release(request)
-            return self.hold(client, 0, False)
-        self.count_request(row, scan.pos)
-        if client.in_flight_bytes > self.client_soft_bytes:
-            self.slab.add(self.cells.pauses, 1)
-            client.set_pause(PAUSE_BUDGET)
+        source.in_flight_bytes += size
+        return request
+
+    cdef int send_on(self, Request* request, const CommandRow* row, const Place* place,
+                     const char* p, size_t n) except -1:
+        """To the owners of the key, or to the io worker that does it: TAKEN, HOLD, REFUSED."""
+        request.token = place.token
+        request.is_wide = place.is_wide
+        request.group = place.flags & WITH_RESP3
+        request.level = (place.flags & WITH_LEVEL) >> LEVEL_SHIFT
+        request.is_local_only = (place.flags & WITH_LOCAL_ONLY) != 0
+        request.is_forwarded = (place.flags & WITH_FORWARD) != 0
+        if place.shard != self.shard_index:
+            return self.to_shard(request, place, p, n)
+        return self.dispatch(request, row, p, n)
+
+    cdef int split(self, Request* whole, const char* p, RequestScan* scan, const CommandRow* row,
+                   uint32_t flags) except -1:
+        """One part for each set of owners; their replies are stitched by Fragments."""
+        cdef Fragments fragments = Fragments()
+        cdef Request* part
+        cdef Place place
+        cdef RequestScan inner
+        cdef const char* q
+        cdef size_t n
+        cdef int i
+        if fragments.build(p, scan, row, self.groups, self.group_count) < 0:
+            self.fail(whole, E_NO_MEMORY)
+            return REFUSED
+        Py_INCREF(fragments)
+        whole.fragments = <void*>fragments
+        whole.refs += 1                             # parts may fail, and so complete it, while others are being sent
+        self.slab.add(self.cells.fragments, fragments.parts)
+        for i in range(fragments.parts):
+            part = request_new()
+            if part == NULL:
+                self.fail(whole, E_NO_MEMORY)
+                break
+            part.parent = whole
+            whole.refs += 1
+            part.refs = 1
+            part.part = <uint16_t>i
+            part.started_ns = whole.started_ns
+            part.command = row.id
+            part.klass = row.klass
+            fragments.part(i, &q, &n)
+            memset(&inner, 0, sizeof(RequestScan))
+            next_request(q, n, &inner)
+            place.shard = self.shard_index
+            place.is_wide = True
+            place.flags = flags
+            self.place(q, &inner, row, &place)
+            self.send_on(part, row, &place, q, n)
+            request_release(part)
+        request_release(whole)
         return TAKEN
 
-    cdef int place(self, const char* p, RequestScan* scan, const CommandRow* row,
-                   uint32_t* shard, uint32_t* token, bint* wide) except -1:
-        """Token of the first key and the io worker of its shard; 0, or the code of the error to answer."""
+    cdef int place(self, const char* p, RequestScan* scan, const CommandRow* row, Place* place) except -2:
+        """Token of the first key and the io worker of its shard; 0, SPLIT, or the code of the error to answer.
+
+        Keys may travel together when one io worker serves them and their owners are the same in every rack. On SPLIT,
+        groups[:group_count] says of every key with which others it may.
+        """
         cdef Span key
         cdef KeyWalk walk
         cdef int64_t index
         cdef int found = request_key(p, scan, row, &key)
-        cdef uint32_t other
+        cdef uint64_t group
+        cdef uint32_t token
+        cdef bint is_split = False
         if found < 0:
             return scan.error_code
         if found == 0:
             return 0
-        token[0] = self.token(p + key.off, key.len)
-        shard[0] = self.shard_of(token[0])
+        if not self.token(p + key.off, key.len, &place.token):
+            place.flags |= WITH_LOCAL_ONLY          # an empty hash tag: this node's, whatever the rack (2.4)
+        place.shard = self.shard_of(place.token)
         if row.key_kind == KEYS_RANGE and row.last_key == row.first_key:
             return 0
         if walk_keys(&walk, p, scan, row) < 0:
             return scan.error_code
-        walk_key(&walk, &key, &index)
+        self.group_count = 0
         while walk_key(&walk, &key, &index):
-            wide[0] = True
-            other = self.token(p + key.off, key.len)
-            if self.shard_of(other) != shard[0]:
-                return E_CROSS_SHARD
-        return 0
+            self.token(p + key.off, key.len, &token)
+            group = self.table.signature(token) * self.shard_count + self.shard_of(token)
+            if not self.add_group(group):
+                return E_NO_MEMORY
+            is_split = is_split or group != self.groups[0]
+        place.is_wide = self.group_count > 1
+        if not is_split or place.flags & WITH_LOCAL_ONLY:
+            return 0
+        if row.split == SPLIT_NONE or (row.split == SPLIT_PAIRS and scan.argc % 2 == 0):
+            return E_SEVERAL_NODES if row.split == SPLIT_NONE else 0
+        return SPLIT
 
-    cdef uint32_t token(self, const char* key, size_t n) noexcept:
+    cdef bint add_group(self, uint64_t group) noexcept:
+        cdef uint64_t* grown
+        if self.group_count == self.group_room:
+            grown = <uint64_t*>realloc(self.groups, (2 * self.group_room + 16) * sizeof(uint64_t))
+            if grown == NULL:
+                return False
+            self.groups = grown
+            self.group_room = 2 * self.group_room + 16
+        self.groups[self.group_count] = group
+        self.group_count += 1
+        return True
+
+    cdef bint token(self, const char* key, size_t n, uint32_t* token) noexcept:
+        """Token of a key by hash function and hash tag; False: the tag is empty."""
         cdef const char* part = key
         cdef size_t part_len = n
         if self.has_tag:
             hash_tag_span(key, n, self.tag_open, self.tag_close, &part, &part_len)
-        return token_of(self.hash_kind, part, part_len)
+        token[0] = token_of(self.hash_kind, part, part_len)
+        return part_len > 0 or n == 0
 
     cdef uint32_t shard_of(self, uint32_t token) noexcept:
         # Mixed first: short hashes (crc32 has 15 bits) must spread over the workers too.
@@ -253,49 +374,11 @@ cdef class IoPath(DataPath):
             return self.shard_index
         return <uint32_t>((<uint64_t>(<uint32_t>(token * <uint32_t>0x9E3779B1)) * self.shard_count) >> 32)
 
-    cdef int to_datastore(self, Request* request, int group, uint32_t token, bint wide, const CommandRow* row,
-                          const char* p, size_t n) except -1:
-        """Append the bytes to the datastore connection of this key. HOLD when it is over its budget."""
-        cdef DatastoreConn conn
-        cdef Slot* slot
-        conn = <DatastoreConn>self.datastores[group * self.datastore_count + token % self.datastore_count]
-        if conn is None:
-            if self.connect_on_demand is not None:
-                self.connect_on_demand()
-                return HOLD
-            self.slab.add(self.cells.unreachable, 1)
-            self.fail(request, E_DATASTORE_DOWN)
-            return REFUSED
-        if conn.is_silent:
-            if self.now_ns - conn.last_probe_ns < PROBE_EVERY_NS:
-                self.slab.add(self.cells.unreachable, 1)
-                self.fail(request, E_DATASTORE_TIMEOUT)
-                return REFUSED
-            conn.last_probe_ns = self.now_ns
-        if buf_len(&conn.outbuf) > self.datastore_bytes:
-            return HOLD
-        slot = conn.enqueue(NULL, 0, p, n)
-        if slot == NULL:
-            self.fail(request, E_NO_MEMORY)
-            return REFUSED
-        slot.request = request
-        slot.klass = row.klass
-        request.refs += 1
-        if row.access == ACCESS_WRITE:
-            slot.is_write = 2 if wide else 1
-            slot.bucket = token & (ORDER_BUCKETS - 1)
-            self.pending[group][slot.bucket] += 1
-            self.pending_total[group] += 1
-            self.pending_wide[group] += wide
-        self.slab.add(self.cells.store_requests[2 * group + (slot.is_write != 0)], 1)
-        self.slab.add(self.cells.store_request_bytes[2 * group + (slot.is_write != 0)], n)
-        return TAKEN
-
-    cdef int to_shard(self, Request* request, int group, uint32_t shard, const CommandRow* row,
-                      const char* p, size_t n) except -1:
+    cdef int to_shard(self, Request* request, const Place* place, const char* p, size_t n) except -1:
         """One record on the ring to the io worker that owns the shard."""
-        cdef ShardLink link = <ShardLink>self.shards[shard]
-        cdef int taken = link.send_request(request, group, self.now_ns, self.timeout_ns, p, n)
+        cdef ShardLink link = <ShardLink>self.shards[place.shard]
+        cdef int taken = link.send_request(request, place.flags, self.now_ns, self.timeout_ns, p, n,
+                                           request.parent != NULL)
         if taken == OFFER_FULL:
             return HOLD
         if taken == OFFER_FAILED:
@@ -310,186 +393,7 @@ cdef class IoPath(DataPath):
             self.want_turn()
         return TAKEN
 
-    # ---- order of writes between the two protocol groups
-
-    cdef bint may_write(self, int group, uint32_t bucket, bint wide) noexcept:
-        """Whether a write may go now: the other group owes no reply to a write of the same key."""
-        cdef int other = 1 - group
-        if self.waiters[bucket] and not self.rerunning:
-            return False
-        if self.pending_total[other] == 0:
-            return True
-        return not (wide or self.pending_wide[other] or self.pending[other][bucket])
-
-    cdef void wrote(self, Slot* slot, int group) noexcept:
-        """A write's reply came, or its connection is gone."""
-        self.pending[group][slot.bucket] -= 1
-        self.pending_total[group] -= 1
-        self.pending_wide[group] -= slot.is_write == 2
-
-    # ---- held clients
-
-    cdef int hold(self, ClientConn client, uint32_t bucket, bint is_order) except -1:
-        """The client's next request waits; it is tried again at the end of every turn."""
-        if is_order and client.wait_bucket == 0:
-            client.wait_bucket = 1 + bucket
-            self.waiters[bucket] += 1
-        if not client.is_held:
-            client.is_held = True
-            client.set_pause(PAUSE_HELD)
-            self.held.append(client)
-            self.start_ticking()
-        return HOLD
-
-    cdef int rerun_held(self) except -1:
-        cdef list held = self.held
-        cdef ClientConn client
-        self.held = []
-        self.rerunning = True
-        try:
-            for client in held:
-                client.is_held = False
-                if client.fd < 0:
-                    continue
-                client.pause_bits &= ~PAUSE_HELD
-                self.guarded_feed(client)
-                if not client.is_held:
-                    self.stop_waiting(client)
-                    if client.pause_bits == 0:
-                        client.resume()
-        finally:
-            self.rerunning = False
-        return 0
-
-    cdef void stop_waiting(self, Conn conn) noexcept:
-        cdef ClientConn client = <ClientConn>conn
-        if client.wait_bucket:
-            self.waiters[client.wait_bucket - 1] -= 1
-            client.wait_bucket = 0
-
-    # ---- (g), (h): a reply comes, or never will
-
-    cdef int target_reply(self, Conn target, Slot* slot, const char* p, size_t n, bint is_error) except -1:
-        cdef int group = (<DatastoreConn>target).group
-        cdef int at = 2 * group + (slot.is_write != 0)
-        self.slab.observe(self.cells.datastore_latency + slot.klass, self.now_ns - slot.queued_ns)
-        self.slab.add(self.cells.store_responses[at], 1)
-        self.slab.add(self.cells.store_response_bytes[at], n)
-        if is_error:
-            self.slab.add(self.cells.store_errors[group], 1)
-            self.slab.add(self.cells.error_responses, 1)
-        if slot.is_write:
-            self.wrote(slot, group)
-        if slot.request != NULL:
-            self.on_reply(slot.request, p, n)
-        return 0
-
-    cdef int target_expired(self, Conn target, Slot* slot) except -1:
-        cdef Request* request = slot.request
-        slot.request = NULL
-        self.slab.add(self.cells.timeouts, 1)
-        self.slab.add(self.cells.store_timeouts[(<DatastoreConn>target).group], 1)
-        self.fail(request, E_DATASTORE_TIMEOUT)
-        request_release(request)
-        return 0
-
-    cdef int target_lost(self, Conn target, Slot* slot, const char* p, size_t n) except -1:
-        """Whether the request was executed nobody can say."""
-        if slot.is_write:
-            self.wrote(slot, (<DatastoreConn>target).group)
-        if slot.request != NULL:
-            self.slab.add(self.cells.unreachable, 1)
-            self.fail(slot.request, E_DATASTORE_DOWN)
-            request_release(slot.request)
-        return 0
-
-    cdef int target_changed(self, Conn target) except -1:
-        cdef DatastoreConn conn = <DatastoreConn>target
-        cdef uint32_t i = conn.group * self.datastore_count + conn.index
-        if conn.is_up:
-            self.datastores[i] = conn
-        elif self.datastores[i] is conn:
-            self.datastores[i] = None
-        return 0
-
-    cdef void target_sent(self, Conn target, uint64_t waited_ns) noexcept:
-        self.slab.observe(self.cells.queue_wait, waited_ns)
-
-    cdef int on_reply(self, Request* request, const char* p, size_t n) except -1:
-        """The reply of a request whose slot was taken; releases the slot's hold on it."""
-        if request.state != REQUEST_WAITING:
-            request_release(request)        # expired: the client has had its error
-            return 0
-        if request.shard:
-            self.shard_reply(request, p, n)
-            request_release(request)
-            return 0
-        self.slab.observe(self.cells.request_latency + request.klass, self.now_ns - request.started_ns)
-        (<SourceConn>request.client).deliver(request, p, n)
-        request_release(request)
-        return 0
-
-    cdef int fail(self, Request* request, uint16_t code) except -1:
-        """Answer an error to a request in a client's queue (or to the worker it came from); its slots stay."""
-        if request.state != REQUEST_WAITING:
-            return 0
-        buf_clear(&self.scratch)
-        append_error(&self.scratch, code)
-        self.slab.add(self.cells.error_responses, 1)
-        if request.shard:
-            return self.shard_reply(request, buf_ptr(&self.scratch), buf_len(&self.scratch))
-        self.slab.observe(self.cells.request_latency + request.klass, self.now_ns - request.started_ns)
-        return (<SourceConn>request.client).deliver(request, buf_ptr(&self.scratch), buf_len(&self.scratch))
-
-    cdef int shard_reply(self, Request* request, const char* p, size_t n) except -1:
-        request.state = REQUEST_ANSWERED
-        self.slab.add(self.cells.shard_replies_sent, 1)
-        return (<ShardLink>self.shards[request.shard - 1]).send_reply(request.origin_id, p, n)
-
     # ---- (c): answers of our own
-
-    cdef void refuse_begin(self) noexcept:
-        buf_clear(&self.scratch)
-        self.slab.add(self.cells.error_responses, 1)
-
-    cdef int refuse(self, ClientConn client, uint16_t code) except -1:
-        self.slab.add(self.cells.refused, 1)
-        self.refuse_begin()
-        append_error(&self.scratch, code)
-        self.answer_scratch(client)
-        if error_closes(code):
-            client.is_lingering = True
-            client.finish()
-        return TAKEN
-
-    cdef int answer_scratch(self, ClientConn client) except -1:
-        return self.answer(client, buf_ptr(&self.scratch), buf_len(&self.scratch))
-
-    cdef int answer(self, ClientConn client, const char* p, size_t n) except -1:
-        """A reply made here takes its turn behind those still awaited."""
-        cdef Request* request
-        self.mark_dirty(client)
-        if queue_len(&client.queue) == 0:
-            buf_append(&client.outbuf, p, n)
-            client.check_limits()
-            return TAKEN
-        request = request_new()
-        if request == NULL or queue_push(&client.queue, request) < 0:
-            client.close_now(0)
-            return TAKEN
-        request.refs = 1
-        request.klass = CLASS_NONE
-        request.client = <void*>client
-        request.reply = <char*>malloc(n if n else 1)
-        if request.reply == NULL:
-            client.close_now(0)
-            return TAKEN
-        memcpy(request.reply, p, n)
-        request.reply_len = n
-        request.state = REQUEST_DONE
-        client.parked_bytes += n
-        client.check_limits()
-        return TAKEN
 
     cdef int answer_locally(self, ClientConn client, const char* p, RequestScan* scan, const CommandRow* row) except -1:
         cdef bytes reply
@@ -502,6 +406,8 @@ cdef class IoPath(DataPath):
             client.session = self.sessions.open(client.address)
         reply = self.sessions.answer(client.session, row.local_code, arguments(p, scan))
         client.group = GROUP_RESP3 if client.session.protocol == 3 else GROUP_RESP2
+        client.read_level = client.session.read_consistency
+        client.write_level = client.session.write_consistency
         self.slab.add(self.cells.local_requests, 1)
         self.answer(client, reply, len(reply))
         if client.session.is_closing:
@@ -530,6 +436,18 @@ cdef class IoPath(DataPath):
         client.finish()
         return 0
 
+    cdef void peer_opened(self, Conn conn, int change) noexcept:
+        self.peer_clients += change
+        self.slab.put(self.cells.dnode_clients, self.peer_clients)
+
+    cdef int peer_gossip(self, Conn conn, const char* p, size_t n) except -1:
+        if self.on_gossip_text is not None:
+            self.on_gossip_text((<PeerInConn>conn).address, p[:n])
+        return 0
+
+    cdef void target_mismatch(self, Conn target) noexcept:
+        self.slab.add(self.cells.peer_mismatches, 1)
+
     cdef void count_request(self, const CommandRow* row, size_t n) noexcept:
         self.slab.add(self.cells.write_requests if row.access == ACCESS_WRITE else self.cells.read_requests, 1)
         self.slab.add(self.cells.request_bytes, n)
@@ -552,6 +470,8 @@ cdef class IoPath(DataPath):
             for link in self.shards:
                 if link is not None:
                     link.ring_doorbell()
+        if self.remote is not None:
+            self.remote.ring_doorbell()
         return 0
 
     cdef int serve_shards(self) except -1:
@@ -573,7 +493,8 @@ cdef class IoPath(DataPath):
                 if what == SHARD_TOOK_REPLY:
                     self.in_flight -= 1
                     self.slab.add(self.cells.shard_replies_received, 1)
-                    self.on_reply(request, p, n)
+                    self.complete(request, p, n)
+                    request_release(request)
                 elif what == SHARD_TOOK_REQUEST and self.serve_shard_request(link, request, p, n) == HOLD:
                     request_release(request)
                     break                       # the record stays in the ring: its sender feels the pressure
@@ -584,42 +505,66 @@ cdef class IoPath(DataPath):
         return 0
 
     cdef int serve_shard_request(self, ShardLink link, Request* request, const char* p, size_t n) except -1:
-        """A request that another io worker read from its client; its reply goes back over the ring."""
+        """A request that another io worker read from its source; its reply goes back over the ring."""
         cdef RequestScan scan
         cdef CommandRow* row
-        cdef uint32_t shard, token = 0
-        cdef bint wide = False
+        cdef Place place
         cdef int taken
         memset(&scan, 0, sizeof(RequestScan))
         if next_request(p, n, &scan) != FRAME_OK:
             raise ValueError(f"io worker {link.peer_index} sent a request that is none")
-        row = command_row(command_lookup(p + scan.args[0].off, scan.args[0].len))
-        if row.is_container:
-            row = command_row(subcommand_lookup(row.id, p + scan.args[1].off, scan.args[1].len))
+        row = self.lookup(p, &scan)
+        if row == NULL:
+            raise ValueError(f"io worker {link.peer_index} sent a command that is none")
         request.started_ns = self.now_ns
         request.command = row.id
         request.klass = row.klass
-        self.place(p, &scan, row, &shard, &token, &wide)
-        if row.access == ACCESS_WRITE and not self.may_write(link.group, token & (ORDER_BUCKETS - 1), wide):
-            return HOLD
-        taken = self.to_datastore(request, link.group, token, wide, row, p, n)
+        place.flags = link.flags
+        place.is_wide = False
+        self.place(p, &scan, row, &place)
+        place.shard = self.shard_index
+        taken = self.send_on(request, row, &place, p, n)
         if taken != HOLD:
             self.slab.add(self.cells.shard_received, 1)
-            request_release(request)            # the slot's hold, if any, is what is left
+            request_release(request)            # the slots' holds, if any, are what is left
         return taken
 
     def tick(self):
         """Every 10 ms while something is in flight; returns whether it is wanted again."""
-        cdef DatastoreConn conn
-        cdef ShardLink link
+        cdef DatastoreConn store
+        cdef PeerOutConn peer
         cdef ClientConn client
-        cdef Request* request
+        # A datastore that nobody else could stand in for may be silent until its requests expire (ADR 0004).
+        cdef uint64_t store_silence_ns = self.timeout_ns if self.table.racks == 1 else self.peer_silence_ns
         self.read_clock()
         for item in self.datastores:
             if item is not None:
-                conn = <DatastoreConn>item
-                conn.expire(self.timeout_ns)
-                conn.watch_silence(self.silence_ns)
+                store = <DatastoreConn>item
+                store.expire(self.timeout_ns)
+                if store.watch_silence(store_silence_ns):
+                    self.target_silent(store)
+        for item in self.peers:
+            if item is not None:
+                peer = <PeerOutConn>item
+                peer.expire(self.peer_timeout_ns)
+                if peer.watch_silence(self.peer_silence_ns):
+                    self.target_silent(peer)
+        self.expire_elsewhere()
+        if self.lingering:
+            for client in self.lingering:
+                if client.fd >= 0 and self.now_ns > client.linger_until_ns:
+                    client.close_now(0)
+            self.lingering = [c for c in self.lingering if (<ClientConn>c).fd >= 0]
+        if self.held or self.shard_count > 1:
+            self.want_turn()
+        self.ticking = bool(self.in_flight or self.held or self.lingering or (
+            self.remote is not None and slots_len(&self.remote.waiting)))
+        return self.ticking
+
+    cdef int expire_elsewhere(self) except -1:
+        """Requests at other io workers and in other datacenters whose time is up."""
+        cdef ShardLink link
+        cdef Request* request
         for item in self.shards:
             if item is not None:
                 link = <ShardLink>item
@@ -631,19 +576,40 @@ cdef class IoPath(DataPath):
                     self.slab.add(self.cells.timeouts, 1)
                     self.fail(request, E_SHARD_TIMEOUT)
                     request_release(request)
-        if self.lingering:
-            for client in self.lingering:
-                if client.fd >= 0 and self.now_ns > client.linger_until_ns:
-                    client.close_now(0)
-            self.lingering = [c for c in self.lingering if (<ClientConn>c).fd >= 0]
-        if self.held or self.shard_count > 1:
-            self.want_turn()
-        self.ticking = bool(self.in_flight or self.held or self.lingering)
-        return self.ticking
+        if self.remote is not None:
+            while True:
+                request = self.remote.next_expired(self.now_ns)
+                if request == NULL:
+                    break
+                self.slab.add(self.cells.timeouts, 1)
+                self.remote_verdict(request, False, NULL, 0)
+                request.remote_pending = 0
+        return 0
+
+    def remote_reply(self, uint64_t req_id, bint is_good, bytes reply):
+        """What another datacenter says to a request at DC_EACH_SAFE_QUORUM."""
+        cdef Request* request = self.remote.find(req_id)
+        if request != NULL:
+            self.read_clock()
+            self.remote_verdict(request, is_good, reply, len(reply))
+            self.remote.drop_settled()
+
+    # ---- for the cold side
 
     def accept(self, fd, address):
         """A new client on an accepted socket."""
-        return ClientConn(self, fd, address)
+        return ClientConn(self, fd, address, self.read_level, self.write_level)
+
+    def accept_peer(self, fd, address, keys):
+        """A new inbound peer connection; `keys` opens encrypted frames."""
+        return PeerInConn(self, fd, address, keys)
+
+    def has_remote_lane(self):
+        return self.remote is not None
+
+    def set_gossip_text(self, on_gossip_text):
+        """Called with (address, text) for gossip of C nodes."""
+        self.on_gossip_text = on_gossip_text
 
     def relieve_pressure(self):
         """Over the process budget: clients between two requests are not read; far over it, the largest is closed."""
@@ -673,11 +639,12 @@ cdef class IoPath(DataPath):
     def figures(self):
         """Gauges as {cell of the counter table: value}, measured now; feeds the queue length histograms too."""
         cdef DatastoreConn conn
-        cdef ClientConn client
+        cdef PeerOutConn peer
+        cdef SourceConn client
         cells = {
             "client_requests_in_flight": 0, "client_paused": 0, "client_in_queue_bytes": 0, "client_out_queue_bytes": 0,
             "process_budget_used_bytes": self.buffered_bytes(), "datastore_budget_used_bytes": 0,
-            "loop_turns": self.turns, "loop_busy_ns": self.busy_ns,
+            "dnode_client_in_queue": 0, "dnode_client_out_queue_bytes": 0, "loop_turns": self.turns, "loop_busy_ns": self.busy_ns,
         }
         for g, name in enumerate(("resp2", "resp3")):
             waiting = sent = waiting_bytes = 0
@@ -693,23 +660,37 @@ cdef class IoPath(DataPath):
             cells[f"in_queue_bytes:{name}"] = waiting_bytes
             cells[f"out_queue:{name}"] = sent
             cells["datastore_budget_used_bytes"] += waiting_bytes
+        waiting = sent = waiting_bytes = 0
+        for item in self.peers:
+            if item is not None:
+                peer = <PeerOutConn>item
+                waiting += peer.unsent()
+                sent += slots_len(&peer.slots) - peer.unsent()
+                waiting_bytes += buf_len(&peer.outbuf)
+                self.slab.observe(self.cells.peer_in_length, peer.unsent())
+                self.slab.observe(self.cells.peer_out_length, slots_len(&peer.slots) - peer.unsent())
+        cells["peer_in_queue"], cells["peer_out_queue"], cells["peer_in_queue_bytes"] = waiting, sent, waiting_bytes
         for item in self.connections():
             if isinstance(item, ClientConn):
-                client = <ClientConn>item
+                client = <SourceConn>item
                 cells["client_requests_in_flight"] += queue_len(&client.queue)
                 cells["client_in_queue_bytes"] += client.in_flight_bytes
                 cells["client_out_queue_bytes"] += buf_len(&client.outbuf) + client.parked_bytes
                 cells["client_paused"] += client.pause_bits != 0
                 self.slab.observe(self.cells.client_queue, queue_len(&client.queue))
+            elif isinstance(item, PeerInConn):
+                client = <SourceConn>item
+                cells["dnode_client_in_queue"] += queue_len(&client.queue)
+                cells["dnode_client_out_queue_bytes"] += buf_len(&client.outbuf) + client.parked_bytes
         return cells
 
     def begin_drain(self):
         """No further request is read; clients close as soon as they have their replies."""
-        cdef ClientConn client
+        cdef SourceConn source
         for item in self.connections():
-            if isinstance(item, ClientConn):
-                client = <ClientConn>item
-                client.finish()
+            if isinstance(item, SourceConn):
+                source = <SourceConn>item
+                source.finish()
 
 
 cdef list arguments(const char* p, RequestScan* scan):

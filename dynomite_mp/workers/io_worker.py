@@ -14,16 +14,18 @@ import logging
 import math
 import os
 import socket
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import msgpack  # type: ignore[import-untyped]
+
+from dynomite_mp.cluster.route import RouteTable
+from dynomite_mp.cluster.topology import Topology
 from dynomite_mp.config import Config
 from dynomite_mp.enums import Consistency, Role
 from dynomite_mp.errors import WIRE_ERRORS
 from dynomite_mp.ipc import proxies
-from dynomite_mp.ipc.counters import SlabWriter
 from dynomite_mp.ipc.ring import SpscRing
 from dynomite_mp.ipc.spill import SpillDirectory
 from dynomite_mp.ipc.wiring import Endpoint
@@ -32,9 +34,14 @@ from dynomite_mp.workers.base import Worker, WorkerContext
 from dynomite_mp.workers.conn import Listener
 from dynomite_mp.workers.data_path import GROUP_RESP2, GROUP_RESP3
 from dynomite_mp.workers.datastore_link import DatastoreLink
+from dynomite_mp.workers.io_gauges import IoGauges
 from dynomite_mp.workers.io_path import IoPath
+from dynomite_mp.workers.peer_cipher import node_key, secured_by
+from dynomite_mp.workers.peer_mesh import PeerLink, PeerMesh
+from dynomite_mp.workers.remote_lane import RemoteLane
 from dynomite_mp.workers.sessions import Sessions
 from dynomite_mp.workers.shard_link import ShardLink
+from dynomite_mp.workers.topology_source import configured_topology
 
 log = logging.getLogger("dynomite_mp.io")
 
@@ -50,10 +57,9 @@ LIVE_SETTINGS: dict[str, Callable[[Any], Any]] = {
     "datastore_budget_bytes": int,
     "process_budget_bytes": int,
     "max_value_bytes": int,
-    "read_consistency": Consistency,
-    "write_consistency": Consistency,
+    "read_consistency": lambda value: Consistency[value.upper()],
+    "write_consistency": lambda value: Consistency[value.upper()],
 }
-GROUP_NAMES = {GROUP_RESP2: "resp2", GROUP_RESP3: "resp3"}
 
 
 class IoWorker(Worker):
@@ -65,11 +71,13 @@ class IoWorker(Worker):
         self._loop = asyncio.get_running_loop()
         self._timeout_factor = 1
         self._sessions = Sessions(listen=str(config.listen), worker_index=context.index, worker_count=config.io_workers)
+        topology = configured_topology(config)
         self._path = IoPath(
             self._schedule_turn,
             self._schedule_tick,
             context.port.slab,
             self._sessions,
+            RouteTable(topology),
             shard_index=context.index,
             shard_count=config.io_workers,
             datastore_connections=config.datastore_connections,
@@ -79,10 +87,40 @@ class IoWorker(Worker):
         self._listeners: list[Listener] = []
         self._links: list[DatastoreLink] = []
         self._first_up = asyncio.Event()
-        self._gauges = _Gauges(self._path, context.port.slab)
+        self._gauges = IoGauges(self._path, context.port.slab)
+        self._key = node_key(config)
+        self._mesh = PeerMesh(
+            self._path,
+            self._loop,
+            connections=config.local_peer_connections,
+            bind_host=config.dyn_listen.host,
+            key=self._key,
+            is_secured=secured_by(config.secure_server_option),
+            on_change=self._on_peer_change,
+        )
+        self._mesh.swap(topology)
         for sender, ring in context.port.inbound:
             if sender.role is Role.IO:
                 self._path.set_shard(sender.index, self._shard_link(sender, ring))
+        if len(topology.datacenters) > 1:
+            self._open_remote_lane()
+
+    def _open_remote_lane(self) -> None:
+        """To the replication process; only with other datacenters."""
+        replication = Endpoint(Role.REPLICATION, 0)
+        port, config = self.context.port, self.config
+        self._path.set_remote(
+            RemoteLane(
+                port.outbound[replication],
+                port.doorbell_of(replication),
+                self.proxies.to(replication).outbox,
+                port.slab,
+                worker_index=self.context.index,
+                boot=self.context.boot,
+                read_wait_ms=config.peer_timeout_ms(same_datacenter=False, write=False),
+                write_wait_ms=config.peer_timeout_ms(same_datacenter=False, write=True),
+            )
+        )
 
     def _configure(self, config: Config) -> None:
         self._sessions.read_consistency = config.read_consistency
@@ -93,10 +131,15 @@ class IoWorker(Worker):
             hash_name=config.hash,
             hash_tag=config.hash_tag,
             timeout_ms=config.timeout * self._timeout_factor,
+            peer_timeout_ms=config.peer_timeout_ms(same_datacenter=True, write=True) * self._timeout_factor,
+            peer_silence_ms=config.peer_silence_ms,
             client_soft_bytes=config.client_soft_budget_bytes,
             client_hard_bytes=config.client_hard_limit_bytes,
             datastore_bytes=config.datastore_budget_bytes,
+            peer_bytes=config.peer_budget_bytes,
             process_bytes=config.process_budget_bytes,
+            read_level=config.read_consistency,
+            write_level=config.write_consistency,
         )
 
     def _shard_link(self, sender: Endpoint, inbound: SpscRing) -> ShardLink:
@@ -128,8 +171,9 @@ class IoWorker(Worker):
         else:
             self._path.set_on_demand(self._connect_datastore)
         # The sockets are that of `listen` and that of `dyn_listen`, in this order.
-        client_socket = self.context.sockets[0]
-        self._listeners.append(Listener(self._path, client_socket, self._on_accept, self._on_exhausted))
+        clients, peers = self.context.sockets[:2]
+        self._listeners.append(Listener(self._path, clients, self._on_accept, self._on_exhausted))
+        self._listeners.append(Listener(self._path, peers, self._on_accept_peer, self._on_exhausted))
         self._loop.call_later(PRESSURE_S, self._on_pressure_timer)
 
     async def drain(self, deadline_s: float) -> None:
@@ -140,6 +184,7 @@ class IoWorker(Worker):
         end = self._loop.time() + deadline_s
         while self._path.clients and self._loop.time() < end:
             await asyncio.sleep(TICK_S)
+        self._mesh.close()
         for link in self._links:
             link.close()
         self._path.close_all()
@@ -147,6 +192,7 @@ class IoWorker(Worker):
     def tick(self) -> None:
         self._gauges.refresh(self._links)
         self._path.shrink_idle()
+        self.proxies.flush()
 
     # ---- settings that change while the worker runs
 
@@ -162,9 +208,21 @@ class IoWorker(Worker):
         self._configure(self.config)
 
     def on_topology(self, topology_version: int, blob: bytes) -> None:
-        """Who is where. A node alone owns every key, so nothing but the version is of use here."""
+        """Who is where, whole; the data path and its links change over in one step."""
+        topology = Topology.from_plain(msgpack.unpackb(blob))
+        self._mesh.swap(topology)
+        if len(topology.datacenters) > 1 and not self._path.has_remote_lane():
+            self._open_remote_lane()
         self.slab.set_gauge("topology_version", topology_version)
         self.slab.count("topology_swaps")
+
+    def on_replica_reply(self, req_id: int, _dc_index: int, status: int, reply: bytes) -> None:
+        """The verdict of another datacenter on a request at DC_EACH_SAFE_QUORUM."""
+        self._path.remote_reply(req_id, status == 0, reply)
+
+    def _on_peer_change(self, link: PeerLink) -> None:
+        self._gauges.peer_changed(link, self._mesh.links)
+        self.proxies.gossip.link_state(link.node.address, link.is_up)
 
     # ---- turns and timers of the data path
 
@@ -197,11 +255,14 @@ class IoWorker(Worker):
             return
         if isinstance(address, tuple):
             with_nodelay(fd)
-            peer = f"{address[0]}:{address[1]}" if ":" not in address[0] else f"[{address[0]}]:{address[1]}"
-        else:
-            peer = str(self.config.listen)
-        self._path.accept(fd, peer)
+        self._path.accept(fd, _text(address) or str(self.config.listen))
         self._gauges.count("client_connections_total")
+
+    def _on_accept_peer(self, fd: int, address: Any) -> None:
+        if isinstance(address, tuple):
+            with_nodelay(fd)
+        self._path.accept_peer(fd, _text(address), self._key)
+        self._gauges.count("dnode_client_connections_total")
 
     def _on_exhausted(self) -> None:
         """No file descriptor left: the listener rests, the clients that are there are served."""
@@ -244,38 +305,16 @@ class IoWorker(Worker):
             self._first_up.set()
 
 
-class _Gauges:
-    """Figures that are measured rather than counted, written once a second, and the counters of the cold side."""
-
-    def __init__(self, path: IoPath, slab: SlabWriter) -> None:
-        self._path = path
-        self._slab = slab
-
-    def count(self, name: str) -> None:
-        self._slab.count(name)
-
-    def link_changed(self, link: DatastoreLink) -> None:
-        group = GROUP_NAMES[link.group]
-        if link.is_up:
-            self.count(f"server_connections_total:{group}")
-            if link.times_up > 1:
-                self.count(f"server_reconnects:{group}")
-        elif not link.is_unsupported:
-            self.count(f"server_err:{group}" if link.lost_by_error else f"server_eof:{group}")
-            self._slab.set_gauge("server_ejected_at", int(time.time() * 1000))
-
-    def refresh(self, links: list[DatastoreLink]) -> None:
-        for name, value in self._path.figures().items():
-            self._slab.set_gauge(name, value)
-        for group, name in GROUP_NAMES.items():
-            up = sum(link.is_up for link in links if link.group == group)
-            self._slab.set_gauge(f"server_connections:{name}", up)
-        self._slab.set_gauge("server_up", int(any(link.is_up for link in links)))
-
-
 def _share(limit: int, index: int, workers: int) -> float:
     """This worker's part of a limit on the whole node; 0 means none."""
     return limit // workers + (index < limit % workers) if limit else math.inf
+
+
+def _text(address: Any) -> str:
+    """host:port of a peer name; a unix socket has none."""
+    if not isinstance(address, tuple):
+        return ""
+    return f"{address[0]}:{address[1]}" if ":" not in address[0] else f"[{address[0]}]:{address[1]}"
 
 
 def with_nodelay(fd: int) -> None:

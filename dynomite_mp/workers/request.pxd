@@ -1,6 +1,7 @@
 # The face of request.pyx: a request, the slot it takes in a target's queue, and the two queues.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc
+
+from dynomite_mp.cluster.quorum cimport ReplySet
 
 cdef enum RequestState:
     REQUEST_WAITING = 0             # no reply yet
@@ -10,17 +11,37 @@ cdef enum RequestState:
 
 cdef struct Request:
     Request* next                   # free list
-    void* client                    # ClientConn (borrowed), NULL once the client is gone
+    void* client                    # SourceConn (borrowed), NULL once it is gone and for parts and shards
+    Request* parent                 # of a part of a split request
+    void* fragments                 # Fragments (a counted reference) of a request that was split
+    ReplySet* replies               # of a quorum plan
     uint64_t started_ns             # the turn in which it was read
-    uint64_t origin_id              # request id at another io worker; only with .shard set
-    char* reply                     # malloc'ed, only when DONE
+    uint64_t origin_id              # id of the asking peer's frame, or at another io worker
+    char* reply                     # malloc'ed: the reply, when DONE; before that another rack's, in reserve
     size_t reply_len
     size_t size                     # bytes of the request: its part of the client's soft budget
-    uint32_t refs                   # queues that hold it
+    uint32_t refs                   # queues and parts that hold it
+    uint32_t token
     uint16_t command                # id in the command table
+    uint16_t pending                # targets whose outcome is awaited
+    uint16_t racks_tried            # of a read that goes from rack to rack
+    uint16_t part                   # number among the parent's parts
+    uint16_t error_code             # why the last target could not answer
+    uint16_t remote_pending         # other datacenters whose verdict is awaited
     uint8_t klass                   # command class, for counters
     uint8_t state
-    uint8_t shard                   # 1 + io worker it came from, 0 for a client of our own
+    uint8_t shard                   # 1 + io worker it came from, 0 for a source of our own
+    uint8_t mode                    # PLAN_* of cluster.route
+    uint8_t level                   # consistency asked for
+    uint8_t group                   # protocol group of the client
+    uint8_t is_write
+    uint8_t is_wide                 # several keys
+    uint8_t is_local_only           # asked by a peer: this node's datastore, no fan-out
+    uint8_t is_forwarded            # asked by another datacenter: no copies to others
+    uint8_t primary_failed          # PLAN_ONE_WRITE: this rack's owner will not answer
+    uint8_t has_reserve             # another rack's reply is kept in case
+    uint8_t reserve_len             # of reserve, when it is short; else it stands in .reply
+    char[24] reserve
 
 
 cdef enum SlotKind:
@@ -32,7 +53,8 @@ cdef struct Slot:
     Request* request                # NULL: expired or detached, the late reply is swallowed
     size_t size                     # its bytes in the output buffer, header included
     uint64_t queued_ns
-    uint32_t generation             # of the id a shard link gave it
+    uint16_t rack                   # which replica it is, in this datacenter
+    uint16_t head_len               # bytes of .size in front of the request's own
     uint16_t bucket                 # of the write order between protocol groups
     uint8_t kind
     uint8_t is_write
@@ -55,7 +77,7 @@ cdef struct RequestQueue:           # FIFO of a client: replies leave in this or
 
 
 cdef Request* request_new() noexcept nogil
-cdef void request_release(Request* request) noexcept nogil
+cdef void request_release(Request* request) noexcept
 
 cdef void slots_init(SlotQueue* queue) noexcept nogil
 cdef void slots_free(SlotQueue* queue) noexcept nogil

@@ -12,9 +12,12 @@ Invariants:
 - requests come from a free list, so the data path does not call malloc for them.
 """
 
+from cpython.ref cimport Py_DECREF
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 from libc.stdint cimport uint64_t
+
+from dynomite_mp.cluster.quorum cimport reply_set_free
 
 cdef enum:
     FIRST_ROOM = 16
@@ -42,13 +45,19 @@ cdef Request* request_new() noexcept nogil:
     return request
 
 
-cdef void request_release(Request* request) noexcept nogil:
-    """One queue lets go of it."""
+cdef void request_release(Request* request) noexcept:
+    """One of those that hold it lets go."""
     global free_list
     request.refs -= 1
     if request.refs == 0:
         if request.reply != NULL:
             free(request.reply)
+        if request.replies != NULL:
+            reply_set_free(request.replies)
+        if request.fragments != NULL:
+            Py_DECREF(<object>request.fragments)
+        if request.parent != NULL:
+            request_release(request.parent)
         request.next = free_list
         free_list = request
 

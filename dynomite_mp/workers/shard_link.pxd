@@ -20,7 +20,7 @@ cdef enum:
 
 cdef class ShardLink:
     cdef readonly int peer_index
-    cdef readonly int group         # protocol group of the request that next_record() gave
+    cdef uint32_t flags             # of the request that next_record() gave
     cdef SpscRing outbound
     cdef SpscRing inbound
     cdef Doorbell doorbell
@@ -28,15 +28,16 @@ cdef class ShardLink:
     cdef object other_record        # (type, payload) -> None: cold messages on the same ring
     cdef SlotQueue waiting          # our requests at the other worker; the position is part of the id
     cdef uint64_t id_high
-    cdef Buf overflow               # replies that found the ring full: (type, length, bytes), in order
+    cdef Buf overflow               # records that must go and found the ring full, in order
     cdef int ring_index             # of the outbound ring
     cdef SlabWriter slab
     cdef bytes spilled              # keeps the bytes of a spilled record alive until done_record()
     cdef bytes spill_record
     cdef bint must_ring
 
-    cdef int send_request(self, Request* request, int group, uint64_t now_ns, uint64_t timeout_ns,
-                          const char* p, size_t n) except -1
+    cdef int send_request(self, Request* request, uint32_t flags, uint64_t now_ns, uint64_t timeout_ns,
+                          const char* p, size_t n, bint must_go) except -1
+    cdef int keep(self, uint32_t type, const char* head, size_t head_len, const char* p, size_t n) except -1
     cdef int send_reply(self, uint64_t req_id, const char* p, size_t n) except -1
     cdef int send_overflow(self) except -1
     cdef int next_record(self, const char** p, size_t* n, Request** request) except -1

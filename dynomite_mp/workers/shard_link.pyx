@@ -5,7 +5,7 @@ full. A leaf: io_path takes records out of it and hands requests to it.
 
 What it is not: it does not know clients or datastores.
 
-    this worker --- SHARD_REQUEST(req_id, group, deadline, original bytes) ---> worker that owns the shard
+    this worker --- SHARD_REQUEST(req_id, flags, deadline, original bytes) ---> worker that owns the shard
                 <-- SHARD_REPLY(req_id, status, reply bytes) ------------------
 
 Invariants:
@@ -63,21 +63,25 @@ cdef class ShardLink:
         return (f"<ShardLink io[{self.peer_index}] waiting={slots_len(&self.waiting)}"
                 f" overflow={buf_len(&self.overflow)}>")
 
-    cdef int send_request(self, Request* request, int group, uint64_t now_ns, uint64_t timeout_ns,
-                          const char* p, size_t n) except -1:
+    cdef int send_request(self, Request* request, uint32_t flags, uint64_t now_ns, uint64_t timeout_ns,
+                          const char* p, size_t n, bint must_go) except -1:
         """OFFERED; OFFER_FULL: not now; OFFER_FAILED: too large for a record, and no room to spill it."""
         cdef char head[HEAD_BYTES_MAX]
         cdef size_t head_len
         cdef Slot* slot
         cdef int offered
-        if buf_len(&self.overflow):
+        if buf_len(&self.overflow) and not must_go:
             return OFFER_FULL
         slot = slots_push(&self.waiting)
         if slot == NULL:
             raise MemoryError
-        head_len = encode_shard_request_head(head, self.id_high | (self.waiting.tail - 1), <uint32_t>group,
+        head_len = encode_shard_request_head(head, self.id_high | (self.waiting.tail - 1), flags,
                                              (now_ns + timeout_ns) // 1000000, <uint32_t>n)
-        offered = self.offer(MESSAGE_SHARD_REQUEST, head, head_len, p, n)
+        offered = OFFER_FULL
+        if buf_len(&self.overflow) == 0:
+            offered = self.offer(MESSAGE_SHARD_REQUEST, head, head_len, p, n)
+        if offered == OFFER_FULL and must_go:
+            offered = self.keep(MESSAGE_SHARD_REQUEST, head, head_len, p, n)
         if offered != OFFERED:
             self.waiting.tail -= 1
             return offered
@@ -88,31 +92,37 @@ cdef class ShardLink:
     cdef int send_reply(self, uint64_t req_id, const char* p, size_t n) except -1:
         cdef char head[HEAD_BYTES_MAX]
         cdef size_t head_len = encode_shard_reply_head(head, req_id, 0, <uint32_t>n)
-        cdef uint32_t frame[2]
         cdef int offered = OFFER_FULL
         if buf_len(&self.overflow) == 0:
             offered = self.offer(MESSAGE_SHARD_REPLY, head, head_len, p, n)
         if offered == OFFER_FAILED:
             return self.send_reply(req_id, SPILL_FAILED, len(SPILL_FAILED))
         if offered == OFFER_FULL:
-            frame[0] = <uint32_t>head_len
-            frame[1] = <uint32_t>n
-            if (buf_append(&self.overflow, <char*>frame, sizeof(frame)) < 0
-                    or buf_append(&self.overflow, head, head_len) < 0 or buf_append(&self.overflow, p, n) < 0):
-                raise MemoryError
+            self.keep(MESSAGE_SHARD_REPLY, head, head_len, p, n)
         return 0
 
+    cdef int keep(self, uint32_t type, const char* head, size_t head_len, const char* p, size_t n) except -1:
+        """A record that must go waits here for room in the ring."""
+        cdef uint32_t frame[3]
+        frame[0] = type
+        frame[1] = <uint32_t>head_len
+        frame[2] = <uint32_t>n
+        if (buf_append(&self.overflow, <char*>frame, sizeof(frame)) < 0
+                or buf_append(&self.overflow, head, head_len) < 0 or buf_append(&self.overflow, p, n) < 0):
+            raise MemoryError
+        return OFFERED
+
     cdef int send_overflow(self) except -1:
-        """Replies that waited for room in the ring."""
-        cdef uint32_t frame[2]
+        """Records that waited for room in the ring."""
+        cdef uint32_t frame[3]
         cdef const char* p
         while buf_len(&self.overflow):
             p = buf_ptr(&self.overflow)
             memcpy(frame, p, sizeof(frame))
             p += sizeof(frame)
-            if self.offer(MESSAGE_SHARD_REPLY, p, frame[0], p + frame[0], frame[1]) != OFFERED:
+            if self.offer(frame[0], p, frame[1], p + frame[1], frame[2]) != OFFERED:
                 break
-            buf_consume(&self.overflow, sizeof(frame) + frame[0] + frame[1])
+            buf_consume(&self.overflow, sizeof(frame) + frame[1] + frame[2])
         return 0
 
     cdef int offer(self, uint32_t type, const char* head, size_t head_len, const char* p, size_t n) except -1:
@@ -168,7 +178,7 @@ cdef class ShardLink:
             request[0].shard = <unsigned char>(self.peer_index + 1)
             request[0].origin_id = asked.req_id
             request[0].size = asked.request_len
-            self.group = asked.flags & 1
+            self.flags = asked.flags
             p[0] = asked.request
             n[0] = asked.request_len
             return SHARD_TOOK_REQUEST

@@ -1,5 +1,5 @@
 # The face of source_conn.pyx: a connection that requests come from.
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from dynomite_mp.workers.conn cimport Conn
 from dynomite_mp.workers.data_path cimport DataPath
@@ -17,7 +17,11 @@ cdef class SourceConn(Conn):
     cdef bint is_finishing          # close when everything is answered and sent
     cdef bint is_half_closed        # the other side has sent its last byte
     cdef bint has_whole             # the frame at the head of inbuf is complete and not yet handled
+    cdef bint frames_replies        # a reply needs a head that names its request: a peer
+    cdef uint64_t frame_id          # of the request being handled
     cdef uint8_t group              # protocol group: GROUP_RESP2 or GROUP_RESP3
+    cdef uint8_t read_level         # consistency of its requests
+    cdef uint8_t write_level
     cdef readonly object address
 
     cdef int emit(self, Request* request, const char* p, size_t n) except -1

@@ -13,7 +13,7 @@ Invariants:
 import logging
 
 from libc.stdint cimport uint32_t
-from libc.stdlib cimport malloc
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from dynomite_mp.proto.buffer cimport buf_append, buf_len
@@ -49,11 +49,13 @@ cdef class SourceConn(Conn):
             if queue_len(&self.queue):
                 self.flush_done()
         else:
-            request.reply = <char*>malloc(n if n else 1)
-            if request.reply == NULL:
-                self.close_now(0)
-                return 0
-            memcpy(request.reply, p, n)
+            if p != request.reply:                  # else it is the reply kept in reserve
+                free(request.reply)
+                request.reply = <char*>malloc(n if n else 1)
+                if request.reply == NULL:
+                    self.close_now(0)
+                    return 0
+                memcpy(request.reply, p, n)
             request.reply_len = n
             request.state = REQUEST_DONE
             self.parked_bytes += n

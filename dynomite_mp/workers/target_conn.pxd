@@ -26,4 +26,4 @@ cdef class TargetConn(Conn):
     cdef uint64_t unsent(self) noexcept
     cdef int handshake_reply(self, const char* p, size_t n) except -1
     cdef int expire(self, uint64_t timeout_ns) except -1
-    cdef void watch_silence(self, uint64_t silence_ns) noexcept
+    cdef bint watch_silence(self, uint64_t silence_ns) noexcept

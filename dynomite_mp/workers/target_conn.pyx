@@ -178,15 +178,17 @@ cdef class TargetConn(Conn):
                 self.path.target_expired(self, slot)
         return 0
 
-    cdef void watch_silence(self, uint64_t silence_ns) noexcept:
+    cdef bint watch_silence(self, uint64_t silence_ns) noexcept:
+        """Whether it has become silent just now."""
         cdef uint64_t since
-        if slots_len(&self.slots) == 0:
-            return
+        if self.is_silent or slots_len(&self.slots) == 0:
+            return False
         since = slots_at(&self.slots, self.slots.head).queued_ns
         if self.last_activity_ns > since:
             since = self.last_activity_ns
         if self.poll.now_ns > since + silence_ns + self.bulk_ns:
             self.is_silent = True
+        return self.is_silent
 
     cdef void on_closed(self, int error):
         """What it owed is handed back with its bytes; whether it was executed nobody can say."""

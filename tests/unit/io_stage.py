@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import hiredis
+from dynomite_mp.cluster.route import RouteTable
 
+from dynomite_mp.cluster.topology import Node, Topology
 from dynomite_mp.config import Address
 from dynomite_mp.enums import Role
 from dynomite_mp.ipc.segment import Fabric
@@ -141,6 +143,7 @@ class Stage:
             lambda: self._loop.call_later(0.01, self._tick),
             self.slab,
             self.sessions,
+            RouteTable(Topology.build([Node("dc", "rack", "127.0.0.1", 8101, (0,), is_local=True)])),
             datastore_connections=connections,
         )
         self.store = PlayedStore(directory / "s", self._moved)
@@ -167,6 +170,11 @@ class Stage:
             "client_hard_bytes": 64 << 20,
             "datastore_bytes": 16 << 20,
             "process_bytes": 1 << 30,
+            "peer_timeout_ms": 2000,
+            "peer_silence_ms": 500,
+            "peer_bytes": 16 << 20,
+            "read_level": 0,
+            "write_level": 0,
         }
         self.path.configure(hash_name="murmur", hash_tag=hash_tag, **{**settings, **budgets})
         await self.store.start()

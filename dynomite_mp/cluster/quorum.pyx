@@ -1,0 +1,144 @@
+"""When is it enough: the replies of a request's replicas, any number of racks, and the verdict.
+
+What it is: counting. A reply is known by a digest; two replies agree when their digests are equal. The reference's rule
+(3.7), without its limit of three racks:
+
+    agreeing replies >= quorum                          AGREED, the first of them is the answer
+    racks - errors - missed < quorum                    FAILED, as soon as the quorum is out of reach
+    all have answered, good >= quorum, none agree       DIFFER
+    otherwise                                           WAIT
+
+Agreement takes quorum equal replies. C is content with any two, which for its at most three racks is the same number.
+
+What it is not: it does not send, keep time or know levels; what DIFFER means (the first reply, or an error) is the
+plan's.
+
+Invariants: a replica counts once, a second reply of it is ignored; a verdict, once given, is final.
+"""
+
+from libc.stdint cimport int16_t, uint8_t, uint16_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
+
+
+cdef ReplySet* reply_set_new(int racks) noexcept nogil:
+    """NULL when memory is out."""
+    cdef ReplySet* replies = <ReplySet*>calloc(1, sizeof(ReplySet))
+    if replies == NULL:
+        return NULL
+    replies.racks = <uint16_t>racks
+    replies.quorum = <uint16_t>(racks // 2 + 1)
+    replies.first_good = replies.first_bad = replies.chosen = -1
+    replies.digests = <uint64_t*>calloc(racks, sizeof(uint64_t))
+    replies.outcomes = <uint8_t*>calloc(racks, sizeof(uint8_t))
+    replies.replies = <char**>calloc(racks, sizeof(char*))
+    replies.reply_lens = <size_t*>calloc(racks, sizeof(size_t))
+    if replies.digests == NULL or replies.outcomes == NULL or replies.replies == NULL or replies.reply_lens == NULL:
+        reply_set_free(replies)
+        return NULL
+    return replies
+
+
+cdef void reply_set_free(ReplySet* replies) noexcept nogil:
+    cdef int rack
+    if replies == NULL:
+        return
+    if replies.replies != NULL:
+        for rack in range(replies.racks):
+            free(replies.replies[rack])
+    free(replies.digests)
+    free(replies.outcomes)
+    free(replies.replies)
+    free(replies.reply_lens)
+    free(replies)
+
+
+cdef int reply_set_good(ReplySet* replies, int rack, uint64_t digest) noexcept nogil:
+    """A replica answered; the verdict so far."""
+    cdef int other
+    cdef uint16_t same = 1
+    if replies.outcomes[rack] != REPLICA_WAITS:
+        return verdict(replies)
+    replies.outcomes[rack] = REPLICA_GOOD
+    replies.digests[rack] = digest
+    replies.good += 1
+    if replies.first_good < 0:
+        replies.first_good = <int16_t>rack
+    if replies.chosen < 0:
+        for other in range(replies.racks):
+            if other != rack and replies.outcomes[other] == REPLICA_GOOD and replies.digests[other] == digest:
+                same += 1
+        if same >= replies.quorum:
+            replies.chosen = <int16_t>rack
+    return verdict(replies)
+
+
+cdef int reply_set_bad(ReplySet* replies, int rack, bint answered) noexcept nogil:
+    """A replica answered an error, or will not answer; the verdict so far."""
+    if replies.outcomes[rack] != REPLICA_WAITS:
+        return verdict(replies)
+    replies.outcomes[rack] = REPLICA_ERROR if answered else REPLICA_MISSED
+    replies.bad += 1
+    if answered:
+        if replies.first_bad < 0:
+            replies.first_bad = <int16_t>rack
+    else:
+        replies.missed += 1
+    return verdict(replies)
+
+
+cdef int verdict(ReplySet* replies) noexcept nogil:
+    if replies.chosen >= 0:
+        return QUORUM_AGREED
+    if replies.racks - replies.bad < replies.quorum:
+        return QUORUM_FAILED
+    if replies.good + replies.bad == replies.racks:
+        return QUORUM_DIFFER
+    return QUORUM_WAIT
+
+
+cdef uint64_t reply_digest(const char* p, size_t n) noexcept nogil:
+    """64-bit FNV-1a over eight bytes a step, mixed at the end; a reply is compared as the bytes it is."""
+    cdef uint64_t h = <uint64_t>0xCBF29CE484222325 ^ n
+    cdef uint64_t word
+    cdef size_t i = 0
+    cdef size_t j
+    while i + 8 <= n:
+        memcpy(&word, p + i, 8)
+        h = (h ^ word) * <uint64_t>0x9E3779B97F4A7C15
+        h ^= h >> 29
+        i += 8
+    for j in range(i, n):
+        h = (h ^ <uint8_t>p[j]) * <uint64_t>0x100000001B3
+    h ^= h >> 32
+    return h * <uint64_t>0xD6E8FEB86659FD93
+
+
+# ---- for tests
+
+cdef class Replies:
+    """A reply set as an object: `good(rack, reply)` and `bad(rack, answered)` return the verdict."""
+
+    cdef ReplySet* replies
+
+    def __cinit__(self, racks):
+        self.replies = reply_set_new(racks)
+        if self.replies == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        reply_set_free(self.replies)
+
+    def good(self, int rack, bytes reply):
+        return reply_set_good(self.replies, rack, reply_digest(reply, len(reply)))
+
+    def bad(self, int rack, bint answered):
+        return reply_set_bad(self.replies, rack, answered)
+
+    @property
+    def chosen(self):
+        return self.replies.chosen
+
+    @property
+    def first_bad(self):
+        return self.replies.first_bad

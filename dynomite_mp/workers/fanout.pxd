@@ -1,0 +1,56 @@
+# The face of fanout.pyx: from a request to its targets, and from their outcomes to one answer.
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from dynomite_mp.cluster.route cimport RouteTable
+from dynomite_mp.proto.command_lookup cimport CommandRow
+from dynomite_mp.workers.answers cimport Answers
+from dynomite_mp.workers.remote_lane cimport RemoteLane
+from dynomite_mp.workers.request cimport Request, Slot
+from dynomite_mp.workers.target_conn cimport TargetConn
+
+
+cdef enum:
+    DOWN = 3                        # beside TAKEN, HOLD and REFUSED: the target cannot be reached; request.error_code
+
+    # What became of one target's part in a request
+    OUT_GOOD = 0                    # it answered
+    OUT_ERROR = 1                   # its datastore answered an error
+    OUT_UNREACHABLE = 2             # it did not, will not, or says that it could not ask its datastore
+
+
+cdef class Fanout(Answers):
+    cdef RouteTable table
+    cdef list datastores            # DatastoreConn that are up, group after group; None where one is missing
+    cdef uint32_t datastore_count   # connections in a group
+    cdef object connect_on_demand   # preconnect: false, and no request has come yet
+    cdef list peers                 # PeerOutConn that are up, node after node; None where one is missing
+    cdef uint32_t peer_count        # connections to a node
+    cdef RemoteLane remote          # to other datacenters
+    cdef int node_state             # enums.NodeState
+    cdef uint64_t peer_timeout_ns
+    cdef uint64_t peer_silence_ns
+    cdef size_t peer_bytes
+
+    cdef int dispatch(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1
+    cdef int read_next(self, Request* request, const CommandRow* row, const char* p, size_t n, bint is_first) except -1
+    cdef int copy_to_racks(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1
+    cdef int to_node(self, Request* request, int rack, const CommandRow* row,
+                     const char* p, size_t n, bint may_hold) except -1
+    cdef int to_datastore(self, Request* request, int rack, const CommandRow* row,
+                          const char* p, size_t n, bint may_hold) except -1
+    cdef bint state_allows(self, Request* request) noexcept
+    cdef bint all_ours(self, Request* request) except -1
+    cdef int to_peer(self, Request* request, int node, int rack, const CommandRow* row,
+                     const char* p, size_t n, bint may_hold) except -1
+    cdef bint is_usable(self, Request* request, TargetConn conn, uint16_t code) except -1
+    cdef int outcome(self, Request* request, int rack, int what, const char* reply, size_t reply_len,
+                     const char* p, size_t n) except -1
+    cdef int one_write_outcome(self, Request* request, int rack, int what, const char* reply, size_t n) except -1
+    cdef int quorum_outcome(self, Request* request, int rack, int what, const char* reply, size_t n) except -1
+    cdef int decide(self, Request* request, int verdict) except -1
+    cdef int quorum_error(self, Request* request, int verdict) except -1
+    cdef int remote_verdict(self, Request* request, bint is_good, const char* reply, size_t n) except -1
+    cdef int keep_reserve(self, Request* request, const char* reply, size_t n) except -1
+    cdef int use_reserve(self, Request* request) except -1
+    cdef void count_reply(self, TargetConn conn, Slot* slot, size_t n, bint is_error) noexcept
+    cdef int target_silent(self, TargetConn conn) except -1

@@ -1,0 +1,539 @@
+"""From a request to its targets, and from their outcomes to one answer: the plan engine of the data path.
+
+What it is: (d) to (h) of the picture in io_path. A plan (cluster.route) says whose replies make the answer; this file
+sends to the owners it names, through the datastore's connections or a peer's, and turns what comes back - replies,
+errors, losses, deadlines, silence - into one outcome per rack.
+
+    plan              targets                       answer
+    PLAN_LOCAL        this node's datastore         its reply
+    PLAN_ONE_READ     owner in this rack            its reply; unreachable: the next rack's owner
+    PLAN_ONE_WRITE    owner in every rack           this rack's reply; unreachable: the first other rack's
+    PLAN_*QUORUM      owner in every rack           what cluster.quorum says
+    any write         + one record for all other datacenters (RemoteLane)
+
+What it is not: it does not frame, and it does not talk to sockets; it never re-sends a write.
+
+Invariants:
+- every target that was given a request yields exactly one outcome for it: the reply, or the loss of its connection, or
+  its deadline, or its silence, whichever comes first; the slot swallows the rest;
+- a target of another rack never makes a request of this rack wait: over its budget it counts as unreachable.
+"""
+
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdio cimport snprintf
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcmp, memcpy, memset
+
+from dynomite_mp.cluster.quorum cimport (
+    QUORUM_AGREED, QUORUM_DIFFER, QUORUM_FAILED, QUORUM_WAIT, REPLICA_GOOD, ReplySet, reply_digest, reply_set_bad,
+    reply_set_good, reply_set_new,
+)
+from dynomite_mp.cluster.route cimport (
+    NO_OWNER, PLAN_EACH_SAFE_QUORUM, PLAN_LOCAL, PLAN_ONE_READ, PLAN_ONE_WRITE, PLAN_QUORUM, PLAN_SAFE_QUORUM,
+    RouteTable,
+)
+from dynomite_mp.proto.buffer cimport buf_append, buf_clear, buf_len, buf_ptr
+from dynomite_mp.proto.command_lookup cimport (
+    ACCESS_WRITE, KEYS_NONE, ROUTING_LOCAL_NODE, ROUTING_RACK_OWNER, CommandRow, command_row,
+)
+from dynomite_mp.proto.dnode cimport (
+    DNODE_HEADER_MOST, DNODE_REQ, EXTENSION_MOST, Extension, encode_dnode, encode_extension,
+)
+from dynomite_mp.proto.resp cimport FRAME_OK, ReplyScan, next_reply, reply_scan_reset
+from dynomite_mp.proto.wire_errors cimport error_text
+from dynomite_mp.workers.answers cimport Answers
+from dynomite_mp.workers.conn cimport Conn
+from dynomite_mp.workers.data_path cimport GROUP_RESP3, GROUPS, HOLD, REFUSED, TAKEN
+from dynomite_mp.workers.datastore_conn cimport DatastoreConn
+from dynomite_mp.workers.peer_out_conn cimport PeerOutConn
+from dynomite_mp.workers.remote_lane cimport RemoteLane
+from dynomite_mp.workers.request cimport REQUEST_WAITING, Request, Slot, request_release, slots_at
+from dynomite_mp.workers.target_conn cimport TargetConn
+from dynomite_mp.workers.write_order cimport order_bucket
+
+from dynomite_mp.enums import NodeState
+from dynomite_mp.errors import WIRE_ERRORS
+
+cdef enum:
+    PROBE_EVERY_NS = 100000000
+    SAME_DIGEST = 1                 # of a write that one of our nodes says it applied
+    TEXT_ROOM = 320
+
+cdef int STATE_STANDBY = NodeState.STANDBY
+cdef int STATE_WRITES_ONLY = NodeState.WRITES_ONLY
+cdef int STATE_RESUMING = NodeState.RESUMING
+cdef int STATE_NORMAL = NodeState.NORMAL
+
+cdef uint16_t E_DATASTORE_DOWN = WIRE_ERRORS["datastore_refused"].code
+cdef uint16_t E_DATASTORE_TIMEOUT = WIRE_ERRORS["datastore_timeout"].code
+cdef uint16_t E_PEER_DOWN = WIRE_ERRORS["peer_not_connected"].code
+cdef uint16_t E_PEER_LOST = WIRE_ERRORS["peer_refused"].code
+cdef uint16_t E_PEER_TIMEOUT = WIRE_ERRORS["peer_timeout"].code
+cdef uint16_t E_STATE = WIRE_ERRORS["state_forbids"].code
+cdef uint16_t E_NO_OWNER = WIRE_ERRORS["no_owner"].code
+cdef uint16_t E_NO_QUORUM = WIRE_ERRORS["no_quorum"].code
+cdef uint16_t E_NO_MEMORY = WIRE_ERRORS["out_of_memory"].code
+
+
+cdef class Fanout(Answers):
+    # ---- to the targets
+
+    cdef int dispatch(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1:
+        """Send a request where its plan says. TAKEN; REFUSED: answered with an error; HOLD: nothing has happened."""
+        cdef int taken
+        request.is_write = row.access == ACCESS_WRITE
+        if request.is_write and not self.order.may_go(request.group, order_bucket(request.token), request.is_wide,
+                                                      self.rerunning) and request.parent == NULL:
+            return HOLD
+        if (self.table.is_alone or request.is_local_only or row.key_kind == KEYS_NONE
+                or row.routing == ROUTING_LOCAL_NODE):
+            request.mode = PLAN_LOCAL
+            taken = self.to_datastore(request, self.table.my_rack, row, p, n, request.parent == NULL)
+            if taken == DOWN:
+                self.fail(request, request.error_code)
+                return REFUSED
+            return taken
+        request.mode = <unsigned char>self.table.plan(
+            request.is_write, request.level, row.routing == ROUTING_RACK_OWNER)
+        if request.mode == PLAN_ONE_READ:
+            return self.read_next(request, row, p, n, request.parent == NULL)
+        return self.copy_to_racks(request, row, p, n)
+
+    cdef int read_next(self, Request* request, const CommandRow* row, const char* p, size_t n, bint is_first) except -1:
+        """Ask the next rack's owner; this rack's first."""
+        cdef int taken, rack
+        while request.racks_tried < self.table.racks:
+            rack = (self.table.my_rack + request.racks_tried) % self.table.racks
+            taken = self.to_node(request, rack, row, p, n, is_first)
+            if taken == HOLD:
+                return HOLD
+            request.racks_tried += 1
+            if taken == TAKEN:
+                return TAKEN
+        self.fail(request, request.error_code)
+        return REFUSED
+
+    cdef int copy_to_racks(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1:
+        """Every rack's owner, this rack's first: only that one may make the source wait."""
+        cdef int i, taken, rack
+        if request.mode != PLAN_ONE_WRITE and request.replies == NULL:
+            request.replies = reply_set_new(self.table.racks)
+            if request.replies == NULL:
+                self.fail(request, E_NO_MEMORY)
+                return REFUSED
+        request.refs += 1                           # a target that fails at once may complete it
+        request.pending = <uint16_t>self.table.racks
+        request.remote_pending = <uint16_t>self.table.remote_dcs if request.mode == PLAN_EACH_SAFE_QUORUM else 0
+        for i in range(self.table.racks):
+            rack = (self.table.my_rack + i) % self.table.racks
+            taken = self.to_node(request, rack, row, p, n, i == 0 and request.parent == NULL)
+            if taken == HOLD:
+                request.refs -= 1
+                return HOLD
+            if taken == DOWN:
+                self.outcome(request, rack, OUT_UNREACHABLE, NULL, 0, NULL, 0)
+        if self.table.has_remote and self.remote is not None and not request.is_forwarded and (
+                request.is_write or request.remote_pending):
+            if self.remote.send(request, row, p, n, self.now_ns) < 0 and request.remote_pending:
+                self.remote_verdict(request, False, NULL, 0)
+        request_release(request)
+        return TAKEN
+
+    cdef int to_node(self, Request* request, int rack, const CommandRow* row,
+                     const char* p, size_t n, bint may_hold) except -1:
+        cdef int node = self.table.owner(rack, request.token)
+        if node == self.table.local_node:
+            return self.to_datastore(request, rack, row, p, n, may_hold)
+        if node == NO_OWNER:
+            request.error_code = E_NO_OWNER
+            return DOWN
+        return self.to_peer(request, node, rack, row, p, n, may_hold)
+
+    cdef bint is_usable(self, Request* request, TargetConn conn, uint16_t code) except -1:
+        """A silent target gets one request now and then, to see whether it lives; the others go elsewhere."""
+        if not conn.is_silent:
+            return True
+        if self.now_ns - conn.last_probe_ns >= PROBE_EVERY_NS:
+            conn.last_probe_ns = self.now_ns
+            return True
+        request.error_code = code
+        self.slab.add(self.cells.unreachable, 1)
+        return False
+
+    cdef int to_datastore(self, Request* request, int rack, const CommandRow* row,
+                          const char* p, size_t n, bint may_hold) except -1:
+        """Append the bytes to the connection of this key: TAKEN, DOWN, or HOLD when it is over its budget."""
+        cdef uint32_t at = request.group * self.datastore_count + request.token % self.datastore_count
+        cdef DatastoreConn conn = <DatastoreConn>self.datastores[at]
+        cdef Slot* slot
+        if self.node_state != STATE_NORMAL and not self.state_allows(request):
+            return DOWN
+        if conn is None:
+            if self.connect_on_demand is not None and may_hold:
+                self.connect_on_demand()
+                return HOLD
+            request.error_code = E_DATASTORE_DOWN
+            self.slab.add(self.cells.unreachable, 1)
+            return DOWN
+        if not self.is_usable(request, conn, E_DATASTORE_TIMEOUT):
+            return DOWN
+        if may_hold and buf_len(&conn.outbuf) > self.datastore_bytes:
+            return HOLD
+        slot = conn.enqueue(NULL, 0, p, n)
+        if slot == NULL:
+            request.error_code = E_NO_MEMORY
+            return DOWN
+        slot.request = request
+        slot.rack = <uint16_t>rack
+        slot.klass = row.klass
+        request.refs += 1
+        if request.is_write:
+            slot.is_write = 2 if request.is_wide else 1
+            slot.bucket = <uint16_t>order_bucket(request.token)
+            self.order.sent(request.group, slot.bucket, request.is_wide)
+        self.slab.add(self.cells.store_requests[2 * request.group + request.is_write], 1)
+        self.slab.add(self.cells.store_request_bytes[2 * request.group + request.is_write], n)
+        return TAKEN
+
+    cdef bint state_allows(self, Request* request) noexcept:
+        """Reference 9.2: STANDBY takes nothing, WRITES_ONLY and RESUMING take writes."""
+        if self.node_state == STATE_STANDBY or (
+                not request.is_write and (self.node_state == STATE_WRITES_ONLY or self.node_state == STATE_RESUMING)):
+            request.error_code = E_STATE
+            return False
+        return True
+
+    cdef int to_peer(self, Request* request, int node, int rack, const CommandRow* row,
+                     const char* p, size_t n, bint may_hold) except -1:
+        """One frame to a node of this datacenter: TAKEN, DOWN, or HOLD when it is over its budget."""
+        cdef PeerOutConn conn = <PeerOutConn>self.peers[node * self.peer_count + request.token % self.peer_count]
+        cdef char[DNODE_HEADER_MOST + EXTENSION_MOST] head
+        cdef char[EXTENSION_MOST] data
+        cdef size_t data_len = 1
+        cdef Extension extension
+        cdef Slot* slot
+        if conn is None:
+            request.error_code = E_PEER_DOWN
+            self.slab.add(self.cells.unreachable, 1)
+            return DOWN
+        if not self.is_usable(request, conn, E_PEER_TIMEOUT):
+            return DOWN
+        if buf_len(&conn.outbuf) > self.peer_bytes:
+            if may_hold:
+                return HOLD
+            request.error_code = E_PEER_TIMEOUT
+            self.slab.add(self.cells.peer_dropped, 1)
+            return DOWN
+        data[0] = c"d"
+        if conn.is_ours and request.group == GROUP_RESP3:
+            memset(&extension, 0, sizeof(Extension))
+            extension.protocol = 3
+            data_len = encode_extension(data, &extension)
+        slot = conn.enqueue_frame(head, DNODE_REQ, data, data_len, p, n)
+        if slot == NULL:
+            request.error_code = E_NO_MEMORY
+            return DOWN
+        slot.request = request
+        slot.rack = <uint16_t>rack
+        slot.klass = row.klass
+        request.refs += 1
+        self.slab.add(self.cells.peer_requests, 1)
+        self.slab.add(self.cells.peer_request_bytes, n)
+        return TAKEN
+
+    # ---- from the targets: hooks of TargetConn
+
+    cdef int target_reply(self, Conn target, Slot* slot, const char* p, size_t n, bint is_error) except -1:
+        cdef TargetConn conn = <TargetConn>target
+        cdef Request* request = slot.request
+        cdef int what = OUT_GOOD
+        self.count_reply(conn, slot, n, is_error)
+        if slot.is_write:
+            self.order.answered((<DatastoreConn>conn).group, slot.bucket, slot.is_write == 2)
+        if request == NULL:
+            return 0
+        if is_error:
+            what = OUT_UNREACHABLE if self.table.racks > 1 and says_unreachable(p, n) else OUT_ERROR
+        self.outcome(request, slot.rack, what, p, n, buf_ptr(&conn.outbuf) + slot.head_len, slot.size - slot.head_len)
+        request_release(request)
+        return 0
+
+    cdef int target_expired(self, Conn target, Slot* slot) except -1:
+        cdef TargetConn conn = <TargetConn>target
+        cdef Request* request = slot.request
+        slot.request = NULL
+        self.slab.add(self.cells.timeouts, 1)
+        if isinstance(conn, DatastoreConn):
+            self.slab.add(self.cells.store_timeouts[(<DatastoreConn>conn).group], 1)
+            request.error_code = E_DATASTORE_TIMEOUT
+        else:
+            self.slab.add(self.cells.peer_timeouts, 1)
+            request.error_code = E_PEER_TIMEOUT
+        request.racks_tried = <uint16_t>self.table.racks        # its time is up wherever it might go
+        self.outcome(request, slot.rack, OUT_UNREACHABLE, NULL, 0, NULL, 0)
+        request_release(request)
+        return 0
+
+    cdef int target_lost(self, Conn target, Slot* slot, const char* p, size_t n) except -1:
+        """Whether it was executed nobody can say: a read goes elsewhere, a write does not."""
+        cdef Request* request = slot.request
+        if slot.is_write:
+            self.order.answered((<DatastoreConn>target).group, slot.bucket, slot.is_write == 2)
+        if request == NULL:
+            return 0
+        self.slab.add(self.cells.unreachable, 1)
+        request.error_code = E_DATASTORE_DOWN if isinstance(target, DatastoreConn) else E_PEER_LOST
+        self.outcome(request, slot.rack, OUT_UNREACHABLE, NULL, 0, p + slot.head_len, n - slot.head_len)
+        request_release(request)
+        return 0
+
+    cdef int target_silent(self, TargetConn conn) except -1:
+        """What can be had elsewhere is not waited for any longer."""
+        cdef uint64_t at
+        cdef size_t offset = 0
+        cdef Slot* slot
+        cdef Request* request
+        cdef bint is_store = isinstance(conn, DatastoreConn)
+        for at in range(conn.slots.head, conn.slots.tail):
+            slot = slots_at(&conn.slots, at)
+            request = slot.request
+            if request != NULL and (
+                    (request.mode == PLAN_ONE_READ and request.racks_tried < self.table.racks)
+                    or (request.mode == PLAN_ONE_WRITE and slot.rack == self.table.my_rack and request.pending > 1)
+                    or (request.mode == PLAN_ONE_WRITE and slot.rack == self.table.my_rack and request.has_reserve)):
+                slot.request = NULL
+                request.error_code = E_DATASTORE_TIMEOUT if is_store else E_PEER_TIMEOUT
+                self.outcome(request, slot.rack, OUT_UNREACHABLE, NULL, 0,
+                             buf_ptr(&conn.outbuf) + offset + slot.head_len, slot.size - slot.head_len)
+                request_release(request)
+            offset += slot.size
+        return 0
+
+    cdef int target_changed(self, Conn target) except -1:
+        cdef DatastoreConn store
+        cdef PeerOutConn peer
+        cdef list conns
+        cdef uint32_t at
+        if isinstance(target, DatastoreConn):
+            store = <DatastoreConn>target
+            conns, at = self.datastores, store.group * self.datastore_count + store.index
+        else:
+            peer = <PeerOutConn>target
+            if peer.node < 0:
+                return 0                            # no longer part of the topology
+            conns, at = self.peers, peer.node * self.peer_count + peer.index
+        if (<TargetConn>target).is_up:
+            conns[at] = target
+        elif conns[at] is target:
+            conns[at] = None
+        return 0
+
+    cdef void target_sent(self, Conn target, uint64_t waited_ns) noexcept:
+        self.slab.observe(self.cells.queue_wait if isinstance(target, DatastoreConn) else self.cells.peer_queue_wait,
+                          waited_ns)
+
+    cdef void count_reply(self, TargetConn conn, Slot* slot, size_t n, bint is_error) noexcept:
+        cdef int at, group
+        if isinstance(conn, DatastoreConn):
+            group = (<DatastoreConn>conn).group
+            at = 2 * group + (slot.is_write != 0)
+            self.slab.observe(self.cells.datastore_latency + slot.klass, self.now_ns - slot.queued_ns)
+            self.slab.add(self.cells.store_responses[at], 1)
+            self.slab.add(self.cells.store_response_bytes[at], n)
+            if is_error:
+                self.slab.add(self.cells.store_errors[group], 1)
+                self.slab.add(self.cells.error_responses, 1)
+        else:
+            self.slab.observe(self.cells.peer_latency, self.now_ns - slot.queued_ns)
+            self.slab.add(self.cells.peer_responses, 1)
+            self.slab.add(self.cells.peer_response_bytes, n)
+
+    # ---- one outcome per rack, one answer per request
+
+    cdef int outcome(self, Request* request, int rack, int what, const char* reply, size_t reply_len,
+                     const char* p, size_t n) except -1:
+        """What became of one target; p[:n] are the request's own bytes, where it may go elsewhere (else n == 0)."""
+        if request.pending:
+            request.pending -= 1
+        if request.state != REQUEST_WAITING:
+            return 0
+        if request.mode == PLAN_ONE_WRITE:
+            return self.one_write_outcome(request, rack, what, reply, reply_len)
+        if request.mode >= PLAN_QUORUM:
+            return self.quorum_outcome(request, rack, what, reply, reply_len)
+        if what != OUT_UNREACHABLE:
+            return self.complete(request, reply, reply_len)
+        if request.mode == PLAN_ONE_READ and n and request.racks_tried < self.table.racks:
+            self.read_next(request, command_row(request.command), p, n, False)
+            return 0
+        if reply_len:
+            return self.complete(request, reply, reply_len)
+        return self.fail(request, request.error_code)
+
+    cdef int one_write_outcome(self, Request* request, int rack, int what, const char* reply, size_t n) except -1:
+        """This rack's reply is the answer; when it will not come, the first other rack's."""
+        if rack == self.table.my_rack:
+            if what != OUT_UNREACHABLE:
+                return self.complete(request, reply, n)
+            request.primary_failed = True
+            if request.has_reserve:
+                return self.use_reserve(request)
+        elif what == OUT_GOOD or (what == OUT_ERROR and not request.has_reserve):
+            if request.primary_failed:
+                return self.complete(request, reply, n)
+            if not request.has_reserve:
+                self.keep_reserve(request, reply, n)
+        if request.primary_failed and request.pending == 0:
+            return self.fail(request, request.error_code)
+        return 0
+
+    cdef int keep_reserve(self, Request* request, const char* reply, size_t n) except -1:
+        if n <= sizeof(request.reserve):
+            memcpy(request.reserve, reply, n)
+            request.reserve_len = <unsigned char>n
+        else:
+            request.reply = <char*>malloc(n)
+            if request.reply == NULL:
+                return 0                            # then only this rack's reply will do
+            memcpy(request.reply, reply, n)
+            request.reply_len = n
+        request.has_reserve = True
+        return 0
+
+    cdef int use_reserve(self, Request* request) except -1:
+        if request.reserve_len:
+            return self.complete(request, request.reserve, request.reserve_len)
+        return self.complete(request, request.reply, request.reply_len)
+
+    cdef int quorum_outcome(self, Request* request, int rack, int what, const char* reply, size_t n) except -1:
+        cdef ReplySet* replies = request.replies
+        cdef uint64_t digest
+        if n and replies.replies[rack] == NULL:
+            replies.replies[rack] = <char*>malloc(n)
+            if replies.replies[rack] != NULL:
+                memcpy(replies.replies[rack], reply, n)
+                replies.reply_lens[rack] = n
+        if what == OUT_GOOD:
+            # Our nodes say whether a write was applied; what INCR gives may differ while writes cross.
+            if request.is_write and self.all_ours(request):
+                digest = SAME_DIGEST
+            elif command_row(request.command).is_unordered:
+                digest = unordered_digest(reply, n)
+            else:
+                digest = reply_digest(reply, n)
+            return self.decide(request, reply_set_good(replies, rack, digest))
+        return self.decide(request, reply_set_bad(replies, rack, what == OUT_ERROR))
+
+    cdef bint all_ours(self, Request* request) except -1:
+        """Whether no owner of the key in this datacenter is a C node."""
+        cdef int rack, node
+        cdef PeerOutConn conn
+        for rack in range(self.table.racks):
+            node = self.table.owner(rack, request.token)
+            if node != self.table.local_node:
+                conn = <PeerOutConn>self.peers[node * self.peer_count + request.token % self.peer_count]
+                if conn is not None and not conn.is_ours:
+                    return False
+        return True
+
+    cdef int decide(self, Request* request, int verdict) except -1:
+        cdef ReplySet* replies = request.replies
+        cdef int rack = replies.chosen
+        if verdict == QUORUM_WAIT:
+            return 0
+        if verdict == QUORUM_FAILED or (verdict == QUORUM_DIFFER and request.mode != PLAN_QUORUM):
+            return self.quorum_error(request, verdict)
+        if verdict == QUORUM_DIFFER:
+            rack = replies.first_good
+        if replies.outcomes[self.table.my_rack] == REPLICA_GOOD and (
+                replies.digests[self.table.my_rack] == replies.digests[rack]):
+            rack = self.table.my_rack
+        if replies.replies[rack] == NULL:
+            return self.fail(request, E_NO_MEMORY)
+        if request.remote_pending:                  # the other datacenters have not said yet
+            if not request.has_reserve:
+                self.keep_reserve(request, replies.replies[rack], replies.reply_lens[rack])
+            return 0
+        return self.complete(request, replies.replies[rack], replies.reply_lens[rack])
+
+    cdef int remote_verdict(self, Request* request, bint is_good, const char* reply, size_t n) except -1:
+        """PLAN_EACH_SAFE_QUORUM: what another datacenter says."""
+        if request.state != REQUEST_WAITING or request.remote_pending == 0:
+            return 0
+        request.remote_pending -= 1
+        if not is_good:
+            if n:
+                return self.complete(request, reply, n)
+            return self.fail(request, E_NO_QUORUM)
+        if request.remote_pending == 0 and request.has_reserve:
+            return self.use_reserve(request)
+        return 0
+
+    cdef int quorum_error(self, Request* request, int verdict) except -1:
+        """The first error as it came; without one, C's sentence and how many racks answered."""
+        cdef ReplySet* replies = request.replies
+        cdef char[TEXT_ROOM] text
+        cdef const char* sentence
+        cdef size_t n
+        cdef int written
+        if verdict == QUORUM_FAILED and replies.first_bad >= 0 and replies.replies[replies.first_bad] != NULL:
+            return self.complete(request, replies.replies[replies.first_bad], replies.reply_lens[replies.first_bad])
+        sentence = error_text(E_NO_QUORUM if verdict == QUORUM_DIFFER else request.error_code, &n)
+        written = snprintf(text, TEXT_ROOM, b"%.*s (%d of %d racks answered%s)\r\n", <int>n, sentence,
+                           <int>(replies.racks - replies.missed), <int>replies.racks,
+                           b", no majority agrees" if verdict == QUORUM_DIFFER else b"")
+        self.slab.add(self.cells.no_quorum_writes if request.is_write else self.cells.no_quorum_reads, 1)
+        self.slab.add(self.cells.error_responses, 1)
+        return self.complete(request, text, written)
+
+    # ---- what the cold side sets
+
+    def set_table(self, RouteTable table, int peer_count, conns):
+        """A new topology; `conns` are the PeerOutConn to keep, each with its new node (its attribute `node`)."""
+        cdef PeerOutConn conn
+        self.table = table
+        self.peer_count = peer_count
+        self.peers = [None] * (table.nodes * peer_count)
+        for item in conns:
+            conn = <PeerOutConn>item
+            if conn.is_up and conn.node >= 0:
+                self.peers[conn.node * peer_count + conn.index] = conn
+
+    def set_node_state(self, int state):
+        self.node_state = state
+
+    def set_remote(self, RemoteLane remote):
+        self.remote = remote
+
+    def set_on_demand(self, connect):
+        """`preconnect: false`: what to call when a request finds no connection; None once it has been tried."""
+        self.connect_on_demand = connect
+
+
+cdef bint starts(const char* p, size_t n, const char* word, size_t len) noexcept nogil:
+    return n >= len and memcmp(p, word, len) == 0
+
+
+cdef bint says_unreachable(const char* p, size_t n) noexcept nogil:
+    """Error replies that mean that the datastore was not asked: the store's own, and those of C nodes (3.9)."""
+    return (starts(p, n, b"-LOADING", 8) or starts(p, n, b"-MASTERDOWN", 11) or starts(p, n, b"-ERR Storage: ", 14)
+            or starts(p, n, b"-ERR Peer: ", 11) or starts(p, n, b"-ERR Dynomite: Dynomite's current state", 39))
+
+
+cdef uint64_t unordered_digest(const char* p, size_t n) noexcept nogil:
+    """Of an array or a set whose elements may come in any order; other replies as they are."""
+    cdef ReplyScan scan
+    cdef uint64_t digest = 0
+    cdef size_t at = 0
+    if n < 4 or (p[0] != c"*" and p[0] != c"~"):
+        return reply_digest(p, n)
+    while at < n and p[at] != c"\n":
+        at += 1
+    at += 1
+    while at < n:
+        reply_scan_reset(&scan)
+        if next_reply(p + at, n - at, &scan) != FRAME_OK:
+            return reply_digest(p, n)
+        digest += reply_digest(p + at, scan.pos)
+        at += scan.pos
+    return digest

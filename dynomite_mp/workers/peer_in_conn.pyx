@@ -1,0 +1,184 @@
+"""A connection from another node, for its requests: frames in, framed replies out, in the same order.
+
+What it is: to the data path a source like a client, whose every reply carries the id of its request. Plain frames of C
+nodes may lie about their payload's length (reference 6.1), so there the request itself says where it ends.
+
+What it is not: it does not know what a request means, nor who owns a key.
+
+Invariant: a peer is never answered out of order and never closed for a request that cannot be served; a frame that
+cannot be decrypted is dropped, as a C node does.
+"""
+
+import logging
+
+from dynomite_mp.proto.buffer cimport buf_append, buf_clear, buf_consume, buf_len, buf_ptr, buf_shrink_idle
+from dynomite_mp.proto.dnode cimport (
+    DNODE_ENCRYPTED, DNODE_GOSSIP_SYN, DNODE_HEADER_MOST, DNODE_REQ, DNODE_REQ_FORWARD, DNODE_RES, DNODE_VERSION_C,
+    DNODE_VERSION_OURS, dnode_payload_is_exact, dnode_scan_reset, encode_dnode, next_dnode, Extension,
+    decode_extension,
+)
+from dynomite_mp.proto.resp cimport FRAME_ERROR, FRAME_MORE, FRAME_OK, next_request, request_scan_reset
+from dynomite_mp.workers.conn cimport REQUESTS_PER_TURN
+from dynomite_mp.workers.data_path cimport GROUP_RESP2, GROUP_RESP3, HOLD, DataPath
+from dynomite_mp.workers.request cimport Request
+from dynomite_mp.workers.source_conn cimport SourceConn
+
+cdef extern from "<sys/epoll.h>" nogil:
+    enum:
+        EPOLLIN
+
+log = logging.getLogger("dynomite_mp.io")
+
+cdef enum:
+    KEEP_BYTES = 1048576            # an emptied buffer above this goes back at once
+    MORE = -1
+    BROKEN = -2
+    DROPPED = 0
+    WHOLE = 1
+
+
+cdef class PeerInConn(SourceConn):
+    def __init__(self, DataPath path, int fd, address, keys):
+        self.poll = path
+        self.path = path
+        self.fd = fd
+        self.address = address
+        self.keys = keys
+        self.frames_replies = True
+        self.version_seen = DNODE_VERSION_C
+        dnode_scan_reset(&self.head)
+        request_scan_reset(&self.scan)
+        path.add(self, EPOLLIN)
+        path.peer_opened(self, 1)
+
+    cdef int feed(self) except -1:
+        cdef int budget = REQUESTS_PER_TURN
+        cdef int framed
+        cdef const char* p = NULL
+        cdef size_t n = 0
+        while self.pause_bits == 0 and buf_len(&self.inbuf):
+            if not self.has_head:
+                framed = next_dnode(buf_ptr(&self.inbuf), buf_len(&self.inbuf), &self.head)
+                if framed == FRAME_MORE:
+                    break
+                if framed == FRAME_ERROR:
+                    log.error("peer %s sent what is no peer frame; the connection is closed", self.address)
+                    self.close_now(0)
+                    return 0
+                self.has_head = True
+            framed = self.payload(&p, &n)
+            if framed == MORE:
+                break
+            if framed == BROKEN:
+                log.error("peer %s sent a request that is none; the connection is closed", self.address)
+                self.close_now(0)
+                return 0
+            if framed == WHOLE:
+                if budget == 0:
+                    self.poll.mark_ready(self)
+                    break
+                budget -= 1
+                self.has_whole = True
+                if self.serve(p, n) == HOLD:
+                    break
+                if self.fd < 0:
+                    return 0
+            self.has_whole = False
+            buf_consume(&self.inbuf, self.head.pos + self.payload_len)
+            dnode_scan_reset(&self.head)
+            request_scan_reset(&self.scan)
+            self.has_head = False
+            self.plain = None
+        if self.is_finishing:
+            self.poll.mark_dirty(self)
+        if self.inbuf.cap > KEEP_BYTES:
+            buf_shrink_idle(&self.inbuf, 0)
+        return 0
+
+    cdef int payload(self, const char** p, size_t* n) except -3:
+        """Payload of the frame at the head: MORE bytes are needed, WHOLE, DROPPED (nothing to serve) or BROKEN."""
+        cdef size_t have = buf_len(&self.inbuf) - self.head.pos
+        cdef int framed
+        p[0] = buf_ptr(&self.inbuf) + self.head.pos
+        if self.plain is not None:
+            p[0], n[0] = self.plain, len(self.plain)
+            return WHOLE
+        if dnode_payload_is_exact(&self.head):
+            if have < self.head.payload_len:
+                return MORE
+            n[0] = self.payload_len = self.head.payload_len
+        elif self.head.type == DNODE_REQ or self.head.type == DNODE_REQ_FORWARD:
+            framed = next_request(p[0], have, &self.scan)
+            if framed == FRAME_MORE:
+                return MORE
+            if framed == FRAME_ERROR:
+                return BROKEN
+            n[0] = self.payload_len = self.scan.pos
+            return WHOLE
+        else:
+            if have < self.head.payload_len:
+                return MORE
+            n[0] = self.payload_len = self.head.payload_len
+        if self.head.flags & DNODE_ENCRYPTED:
+            if self.open_secret(p[0], n[0]) != WHOLE:
+                return DROPPED
+            p[0], n[0] = self.plain, len(self.plain)
+        if self.head.type == DNODE_REQ or self.head.type == DNODE_REQ_FORWARD:
+            request_scan_reset(&self.scan)
+            if next_request(p[0], n[0], &self.scan) != FRAME_OK:
+                return BROKEN
+        return WHOLE
+
+    cdef int open_secret(self, const char* p, size_t n) except -3:
+        """Decrypt; the first encrypted frame of a connection brings the key in its data field."""
+        cdef const char* data = buf_ptr(&self.inbuf) + self.head.data_off
+        if self.keys is None:
+            log.error("peer %s sends encrypted frames, but this node has no key; set secure_server_option",
+                      self.address)
+            return DROPPED
+        if self.head.data_len > 1:
+            self.cipher = self.keys.open_key(data[:self.head.data_len])
+        self.plain = self.cipher.decrypt(p[:n]) if self.cipher is not None else None
+        if self.plain is None:
+            log.error("peer %s sent a frame that cannot be decrypted; it is dropped", self.address)
+            return DROPPED
+        return WHOLE
+
+    cdef int serve(self, const char* p, size_t n) except -1:
+        cdef Extension extension
+        cdef const char* data = buf_ptr(&self.inbuf) + self.head.data_off
+        self.version_seen = self.head.version
+        self.frame_id = self.head.id
+        self.group = GROUP_RESP2
+        if self.head.type == DNODE_GOSSIP_SYN:
+            self.path.peer_gossip(self, p, n)
+            return 0
+        if self.head.type != DNODE_REQ and self.head.type != DNODE_REQ_FORWARD:
+            return 0                                # a C node drops these as well
+        if self.head.data_len > 1 and self.plain is None and decode_extension(data, self.head.data_len, &extension):
+            self.group = GROUP_RESP3 if extension.protocol == 3 else GROUP_RESP2
+        if self.scan.argc == 0:
+            return 0
+        return self.path.handle_peer(self, p, &self.scan, self.head.type == DNODE_REQ_FORWARD)
+
+    cdef int emit(self, Request* request, const char* p, size_t n) except -1:
+        """A reply as a frame that echoes the request's id."""
+        cdef char[DNODE_HEADER_MOST + 1] head
+        cdef size_t head_len
+        cdef int version = DNODE_VERSION_OURS if self.version_seen >= DNODE_VERSION_OURS else DNODE_VERSION_C
+        cdef bytes secret
+        if self.cipher is not None:
+            secret = self.cipher.encrypt(p[:n])
+            head_len = encode_dnode(head, request.origin_id, DNODE_RES, DNODE_ENCRYPTED, version, self.head.same_dc,
+                                    b"d", 1, len(secret))
+            buf_append(&self.outbuf, head, head_len)
+            buf_append(&self.outbuf, secret, len(secret))
+            return 0
+        head_len = encode_dnode(head, request.origin_id, DNODE_RES, 0, version, self.head.same_dc, b"d", 1, n)
+        buf_append(&self.outbuf, head, head_len)
+        buf_append(&self.outbuf, p, n)
+        return 0
+
+    cdef void on_closed(self, int error):
+        self.detach_requests()
+        self.path.peer_opened(self, -1)

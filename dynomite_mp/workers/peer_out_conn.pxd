@@ -1,0 +1,25 @@
+# The face of peer_out_conn.pyx: a connection to another node, for our requests.
+from dynomite_mp.proto.buffer cimport Buf
+from dynomite_mp.proto.dnode cimport DnodeScan
+from dynomite_mp.proto.resp cimport ReplyScan
+from dynomite_mp.workers.request cimport Slot
+from dynomite_mp.workers.target_conn cimport TargetConn
+
+
+cdef class PeerOutConn(TargetConn):
+    cdef public int node            # its place in the route table, -1: not part of the topology any more
+    cdef readonly int index
+    cdef public bint is_ours        # a node of this program: answered our first frame with version 2
+    cdef readonly bint same_dc
+    cdef readonly int version_seen  # of the last frame
+    cdef DnodeScan head
+    cdef bint has_head              # the header of the frame at the head of inbuf is read
+    cdef ReplyScan scan
+    cdef object cipher              # dnode_crypto.LinkCipher, None on a plain link
+    cdef bint key_sent
+    cdef Buf wire                   # encrypted bytes on their way; outbuf keeps the plain ones
+
+    cdef Slot* enqueue_frame(self, char* head, int type, const char* data, size_t data_len,
+                             const char* p, size_t n) noexcept
+    cdef Slot* enqueue_secret(self, int type, const char* p, size_t n)
+    cdef int match(self, const char* p, size_t n) except -1
