@@ -261,18 +261,22 @@ def reload_command(conf: str | None, pid_file: str | None) -> None:
 
 
 def lock_of(conf: str | None, pid_file: str | None) -> tuple[Path, float]:
-    """The file that is locked while the node runs, and its drain time-out: of a file, or of the only node there is."""
-    if pid_file is not None:
-        return Path(pid_file), load(conf).drain_timeout_ms / 1000
-    if conf is not None:
-        from dynomite_mp import status as reading
-        from dynomite_mp.ipc.slab import Slab
-        from dynomite_mp.paths import NodePaths
+    """The file that is locked while the node runs, and its drain time-out.
 
-        config = load(conf)
-        name = reading.find(config)
-        data_dir = Path(Slab.open(name).identity["data_dir"]) if name else NodePaths.of(config).data_dir
-        return data_dir / LOCK_NAME, config.drain_timeout_ms / 1000
+    Without --conf it is the node that was started without --conf, else the only node there is.
+    """
+    from dynomite_mp import status as reading
+    from dynomite_mp.ipc.slab import Slab
+    from dynomite_mp.paths import NodePaths
+
+    config = load(conf)
+    drain_s = config.drain_timeout_ms / 1000
+    if pid_file is not None:
+        return Path(pid_file), drain_s
+    name = reading.find(config)
+    lock = (Path(Slab.open(name).identity["data_dir"]) if name else NodePaths.of(config).data_dir) / LOCK_NAME
+    if conf is not None or holder(lock) is not None:
+        return lock, drain_s
     nodes = [node for node in look(None, 0.0) if not node.is_stale]
     if not nodes:
         fail("no node is running", ExitCode.NOT_RUNNING)

@@ -187,7 +187,7 @@ def _process_row(values: ProcessValues, usage: Usage, stale: bool) -> ProcessRow
         role=role.label,
         index=values.index,
         pid=values.pid,
-        state=ProcessState(values.state).name.lower(),
+        state="gone" if stale and not usage.is_ours(values.pid) else ProcessState(values.state).name.lower(),
         cpu_percent=usage.cpu_percent(values.pid),
         rss_bytes=usage.rss_bytes(values.pid),
         restarts=max(0, values.boot_count - 1),

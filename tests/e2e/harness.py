@@ -278,18 +278,14 @@ class Node:
             raise AssertionError(f"{self} did not end within {timeout_s} s\n{self.tail()}") from None
 
     def destroy(self) -> None:
-        """End whatever is left and remove the runtime directory."""
+        """End whatever is left, the hard way, and remove the runtime directory and the slab."""
         if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(5)
+            self.process.kill()
+            self.process.wait(10)
         left = self.processes()
         for process in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        if self.process is not None:
-            self.process.wait(10)
         psutil.wait_procs(left, timeout=10)
         unlink(self.slab_name)
         shutil.rmtree(self.runtime_dir, ignore_errors=True)

@@ -151,6 +151,9 @@ class Link(asyncio.Protocol):
 
     async def ask(self, *args: bytes) -> Any:
         assert self.transport is not None
+        if self.transport.is_closing():  # uvloop raises RuntimeError for a write to a transport that has gone
+            self.closed = True
+            raise ConnectionResetError("closed by the other side")
         self.waiting = asyncio.get_running_loop().create_future()
         self.transport.write(b"*%d\r\n" % len(args) + b"".join(b"$%d\r\n%s\r\n" % (len(a), a) for a in args))
         return await self.waiting
