@@ -21,16 +21,19 @@ from libc.stdlib cimport malloc
 from libc.string cimport memcpy
 
 from dynomite_mp.cluster.quorum cimport (
-    QUORUM_AGREED, QUORUM_FAILED, QUORUM_WAIT, reply_digest, reply_set_bad, reply_set_good, reply_set_new,
+    QUORUM_AGREED, QUORUM_FAILED, QUORUM_WAIT, reply_set_bad, reply_set_good, reply_set_new,
 )
 from dynomite_mp.ipc.counters cimport SlabWriter, cell_index, histogram_index
 from dynomite_mp.ipc.message_codec cimport MESSAGE_REPLICATE, Replicate, decode_replicate
 from dynomite_mp.ipc.ring cimport SpscRing
 from dynomite_mp.proto.buffer cimport buf_len
+from dynomite_mp.proto.command_lookup cimport command_lookup, command_row
 from dynomite_mp.proto.dnode cimport DNODE_HEADER_MOST, DNODE_REQ, DNODE_REQ_FORWARD
+from dynomite_mp.proto.resp cimport FRAME_OK, RequestScan, next_request, request_scan_reset
 from dynomite_mp.workers.conn cimport Conn
 from dynomite_mp.workers.data_path cimport DataPath
 from dynomite_mp.workers.peer_out_conn cimport PeerOutConn
+from dynomite_mp.workers.reply_digest cimport digest_of
 from dynomite_mp.workers.request cimport (
     REQUEST_ANSWERED, REQUEST_WAITING, Request, Slot, request_new, request_release, slots_at, slots_len,
 )
@@ -195,6 +198,7 @@ cdef class WanPath(DataPath):
         request.shard = <unsigned char>record.origin_worker
         request.part = <unsigned short>dc.index
         request.is_write = record.need_ack == ACK_WRITE
+        request.command = command_of(record.request, record.request_len)
         request.replies = reply_set_new(len(dc.racks))
         if request.replies == NULL:
             raise MemoryError
@@ -246,7 +250,8 @@ cdef class WanPath(DataPath):
         else:
             self.settle(request, reply_set_good(
                 request.replies, slot.rack,
-                SAME_DIGEST if request.is_write and (<PeerOutConn>target).is_ours else reply_digest(p, n)))
+                SAME_DIGEST if request.is_write and (<PeerOutConn>target).is_ours
+                else digest_of(command_row(request.command), p, n)))
         request_release(request)
         return 0
 
@@ -310,3 +315,12 @@ cdef class WanPath(DataPath):
             waiting, size, oldest = dc.lag(self.now_ns)
             out[dc.name] = (waiting, size, oldest // 1000000, dc.sent, dc.failed_over, dc.dropped)
         return out
+
+
+cdef unsigned short command_of(const char* p, size_t n) noexcept:
+    """Id of the command of a whole request; of a subcommand, its container's."""
+    cdef RequestScan scan
+    request_scan_reset(&scan)
+    if next_request(p, n, &scan) != FRAME_OK or scan.argc == 0:
+        return 0
+    return <unsigned short>command_lookup(p + scan.args[0].off, scan.args[0].len)

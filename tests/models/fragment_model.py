@@ -35,7 +35,9 @@ def split(args: Sequence[bytes], groups: Sequence[int]) -> dict[int, list[bytes]
 def strip_attributes(reply: bytes) -> bytes:
     at = 0
     while reply[at : at + 1] == b"|":
-        count, at = resp_model.number(reply, at + 1, "reply_malformed")
+        count, at = resp_model.number(reply, at + 1, "part_failed")
+        if not 0 <= count <= resp_model.MOST_COUNT:
+            raise resp_model.Bad("part_failed")
         for _ in range(count * 2):
             at = resp_model.value(reply, at)
     return reply[at:]
