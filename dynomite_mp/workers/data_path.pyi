@@ -23,7 +23,7 @@ class DataPath(PollSet):
         schedule_turn: Callable[[], object],
         schedule_tick: Callable[[], object],
         slab: SlabWriter,
-        sessions: Sessions,
+        sessions: Sessions | None,
     ) -> None: ...
     @property
     def slab(self) -> SlabWriter: ...

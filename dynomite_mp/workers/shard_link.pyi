@@ -23,6 +23,3 @@ class ShardLink:
     ) -> None: ...
     @property
     def peer_index(self) -> int: ...
-    @property
-    def group(self) -> int:
-        """Protocol group of the request that was read last."""
