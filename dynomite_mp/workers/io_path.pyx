@@ -139,6 +139,11 @@ cdef class IoPath(Fanout):
         self.read_level = read_level
         self.write_level = write_level
 
+    def open_shards(self):
+        """From now on records of the other io workers are served; before, they would find no datastore."""
+        self.serves_shards = self.shard_count > 1
+        self.want_turn()
+
     def set_shard(self, index, ShardLink link):
         """The rings to and from another io worker."""
         self.shards[index] = link
@@ -458,7 +463,7 @@ cdef class IoPath(Fanout):
     # ---- turns, shards, timers
 
     cdef int before_flush(self) except -1:
-        if self.shard_count > 1:
+        if self.serves_shards:
             self.serve_shards()
         if self.held:
             self.rerun_held()
@@ -542,12 +547,14 @@ cdef class IoPath(Fanout):
                 store = <DatastoreConn>item
                 store.expire(self.timeout_ns)
                 if store.watch_silence(store_silence_ns):
+                    self.slab.add(self.cells.store_ejects, 1)
                     self.target_silent(store)
         for item in self.peers:
             if item is not None:
                 peer = <PeerOutConn>item
                 peer.expire(self.peer_timeout_ns)
                 if peer.watch_silence(self.peer_silence_ns):
+                    self.slab.add(self.cells.peer_ejects, 1)
                     self.target_silent(peer)
         self.expire_elsewhere()
         if self.lingering:

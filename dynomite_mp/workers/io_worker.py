@@ -170,6 +170,7 @@ class IoWorker(Worker):
                 log.warning("the datastore does not answer yet; clients get an error until it does")
         else:
             self._path.set_on_demand(self._connect_datastore)
+        self._path.open_shards()
         # The sockets are that of `listen` and that of `dyn_listen`, in this order.
         clients, peers = self.context.sockets[:2]
         self._listeners.append(Listener(self._path, clients, self._on_accept, self._on_exhausted))
