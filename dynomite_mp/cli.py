@@ -83,7 +83,9 @@ def start_node(options: "StartOptions", *, daemonize: bool) -> int:
             daemon.detach_output(has_log_file=options.output is not None)
 
     try:
-        return supervisor.run_node(options, on_booted=on_booted, on_serving=lambda: report(ExitCode.OK))
+        code = supervisor.run_node(options, on_booted=on_booted, on_serving=lambda: report(ExitCode.OK))
+        report(code)
+        return code
     except boot.BootError as error:
         complain(str(error))
         if options.output is not None:
