@@ -57,7 +57,7 @@ def test_a_drain_answers_everything_that_was_sent(nodes):
 def test_an_order_of_the_operator_reaches_all_processes_also_a_restarted_one(node):
     assert http(node, "/setloglevel/7", "POST").strip() == b"OK"
     os.kill(node.pid_of("gossip"), signal.SIGKILL)
-    node.logged("level=debug process=gossip", 25)  # it probes its readers and says so at this level only
+    node.logged("level=debug process=gossip", 25)
 
 
 def test_without_admin_the_node_serves_and_can_be_looked_at(node):
