@@ -42,7 +42,7 @@ from cpython.ref cimport Py_INCREF
 
 from dynomite_mp.cluster.token cimport hash_tag_span, token_of
 from dynomite_mp.ipc.counters cimport SlabWriter
-from dynomite_mp.proto.buffer cimport buf_append, buf_clear, buf_free, buf_init, buf_len, buf_ptr
+from dynomite_mp.proto.buffer cimport buf_clear, buf_free, buf_init, buf_len, buf_ptr
 from dynomite_mp.proto.command_lookup cimport (
     ACCESS_WRITE, KEYS_NONE, KEYS_RANGE, LOCAL_HELLO, LOCAL_PING, LOCAL_RESET, ROUTING_ANSWERED,
     ROUTING_REFUSED, SPLIT_NONE, SPLIT_PAIRS, CommandRow, arity_fits, command_lookup, command_row, subcommand_lookup,
@@ -53,7 +53,7 @@ from dynomite_mp.proto.resp cimport (
     walk_args, walk_key, walk_keys, walk_next,
 )
 from dynomite_mp.proto.wire_errors cimport (
-    append_error, append_protocol_error, append_unknown_command, append_unknown_subcommand, append_wrong_arity,
+    append_protocol_error, append_unknown_command, append_unknown_subcommand, append_wrong_arity,
     error_closes,
 )
 from dynomite_mp.workers.client_conn cimport ClientConn
@@ -66,13 +66,12 @@ from dynomite_mp.workers.fanout cimport Fanout
 from dynomite_mp.workers.peer_in_conn cimport PeerInConn
 from dynomite_mp.workers.peer_out_conn cimport PeerOutConn
 from dynomite_mp.workers.request cimport (
-    REQUEST_WAITING, Request, queue_len, queue_push, request_new, request_release, slots_len,
+    Request, queue_len, queue_push, request_new, request_release, slots_len,
 )
 from dynomite_mp.workers.shard_link cimport (
     OFFER_FAILED, OFFER_FULL, SHARD_NOTHING, SHARD_TOOK_REPLY, SHARD_TOOK_REQUEST, ShardLink,
 )
 from dynomite_mp.workers.source_conn cimport SourceConn
-from dynomite_mp.workers.target_conn cimport TargetConn
 from dynomite_mp.workers.write_order cimport order_bucket
 
 from dynomite_mp.cluster.token import hash_kind
@@ -651,7 +650,8 @@ cdef class IoPath(Fanout):
         cells = {
             "client_requests_in_flight": 0, "client_paused": 0, "client_in_queue_bytes": 0, "client_out_queue_bytes": 0,
             "process_budget_used_bytes": self.buffered_bytes(), "datastore_budget_used_bytes": 0,
-            "dnode_client_in_queue": 0, "dnode_client_out_queue_bytes": 0, "loop_turns": self.turns, "loop_busy_ns": self.busy_ns,
+            "dnode_client_in_queue": 0, "dnode_client_out_queue_bytes": 0,
+            "loop_turns": self.turns, "loop_busy_ns": self.busy_ns,
         }
         for g, name in enumerate(("resp2", "resp3")):
             waiting = sent = waiting_bytes = 0
