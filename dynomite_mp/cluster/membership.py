@@ -55,12 +55,15 @@ class Membership:
         secure: SecureServerOption = SecureServerOption.NONE,
         c_interval_ms: int = 30_000,
         first_version: int = 1,
+        gossips: bool = True,
     ) -> None:
-        """`first_version` is above every version that this node published before."""
+        """`first_version` is above every version that this node published before. A node that does not gossip asks
+        nobody and is asked by nobody: it knows its seeds, C gossip text and links."""
         self._timings = timings
         self._rng = rng
         self._key = key
         self._secure = secure
+        self._gossips = gossips
         self._now_ms = now_ms
         self._wakeup_ms = now_ms
         self._next_gossip_ms = now_ms
@@ -91,7 +94,8 @@ class Membership:
     def _take_seeds(self, seeds: Iterable[Seed], contacts: Iterable[Address]) -> None:
         listed = list(seeds)
         self.guests.take_seeds(listed)
-        self._exchanger.set_contacts([*((s.address.host, s.address.port) for s in listed), *contacts])
+        if self._gossips:
+            self._exchanger.set_contacts([*((s.address.host, s.address.port) for s in listed), *contacts])
 
     def step(self, now_ms: int, source: Address, data: bytes) -> Outputs:
         """A datagram came."""
@@ -354,10 +358,10 @@ class Membership:
         try:
             if raw[0] != self.own.node_id:
                 known = self.view.members.get(raw[0])
-            elif raw[8] is None:
+            elif raw[8] is None and not self.own.twin:
                 known = self.own.member
             else:
-                return False  # an old record of this node tells its claim
+                return False  # an old record of this node tells its claim, or that a twin is gone
             rank = (raw[1], raw[2], raw[3])
             # Accusations of the same incarnation add up, so those are looked at.
             return known is not None and (rank < known.rank or (rank == known.rank and raw[3] != Liveness.SUSPECT))
