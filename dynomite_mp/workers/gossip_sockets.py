@@ -214,9 +214,15 @@ class GossipSockets:
 
     def _publish(self) -> None:
         self._publish_planned = False
-        version, blob = self.membership.version, self.membership.to_topology()
-        self._published = version
-        self._on_topology(version, blob)
+        version = self.membership.version
+        if version != self._published:
+            self._published = version
+            self._on_topology(version, self.membership.to_topology())
+
+    def publish_again(self) -> None:
+        """For readers that started anew and saw nothing of what was published before."""
+        self._published = 0
+        self._publish()
 
     # -- C nodes -------------------------------------------------------------------------------------------------------
 

@@ -73,9 +73,8 @@ def test_the_request_is_c_s_unless_the_environment_says_otherwise():
     target = seeds.florida_target({})
     assert target.address == ("127.0.0.1", 8080)
     assert target.request.startswith(b"GET /REST/v1/admin/get_seeds HTTP/1.0\r\n")
-    environ = {
-        "DYNOMITE_FLORIDA_IP": "10.0.0.9", "DYNOMITE_FLORIDA_PORT": "81", "DYNOMITE_FLORIDA_REQUEST": "GET /x HTTP/1.0\r\n",
-    }  # fmt: skip
+    request = "GET /x HTTP/1.0\r\n"
+    environ = {"DYNOMITE_FLORIDA_IP": "10.0.0.9", "DYNOMITE_FLORIDA_PORT": "81", "DYNOMITE_FLORIDA_REQUEST": request}
     target = seeds.florida_target(environ)
     assert (target.address, target.request) == (("10.0.0.9", 81), b"GET /x HTTP/1.0\r\n\r\n")
     with pytest.raises(SeedError, match="DYNOMITE_FLORIDA_PORT"):
@@ -210,7 +209,7 @@ def test_what_the_environment_asks_for():
 
 
 def test_resolv_conf():
-    text = "# x\nnameserver 10.0.0.53\nnameserver fe80::1%eth0 ; y\nsearch a.example b.example\noptions timeout:1 ndots:5\n"
+    text = "# x\nnameserver 10.0.0.53\nnameserver fe80::1%eth0 ; y\nsearch a.example b.example\noptions x:1 ndots:5\n"
     assert seeds_dns.resolv_conf(text) == (["10.0.0.53", "fe80::1"], ["a.example", "b.example"], 5)
     assert seeds_dns.resolv_conf("") == (["127.0.0.1"], [], 1)
 
