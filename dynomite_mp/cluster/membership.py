@@ -19,8 +19,7 @@ packets and events since the last one; tick() called late blames nobody but this
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgpack  # type: ignore[import-untyped]
 
@@ -40,6 +39,9 @@ from dynomite_mp.cluster.membership_view import Outcome, View
 from dynomite_mp.config_values import Seed
 from dynomite_mp.enums import NodeState, SecureServerOption
 
+if TYPE_CHECKING:
+    from random import Random
+
 
 class Membership:
     """One node's view of the cluster."""
@@ -47,7 +49,7 @@ class Membership:
     def __init__(
         self,
         identity: Identity,
-        rng: Random,
+        rng: "Random",
         now_ms: int,
         *,
         timings: Timings = LAN,
