@@ -99,6 +99,7 @@ class IoWorker(Worker):
             on_change=self._on_peer_change,
         )
         self._mesh.swap(topology)
+        self._path.set_gossip_text(lambda _address, text: self.proxies.gossip.gossip_text(text))
         for sender, ring in context.port.inbound:
             if sender.role is Role.IO:
                 self._path.set_shard(sender.index, self._shard_link(sender, ring))
