@@ -11,7 +11,7 @@ the pid in a lock is dead, its supervisor was killed and its workers are drainin
 
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dynomite_mp import config as configuration
@@ -19,6 +19,8 @@ from dynomite_mp import log
 from dynomite_mp.config import Config
 from dynomite_mp.enums import DataStore, ExitCode
 from dynomite_mp.errors import ConfigError, DynomiteError, StoreError
+from dynomite_mp.ipc.segment import unlink
+from dynomite_mp.ipc.slab import Slab, SlabError
 from dynomite_mp.listeners import Listeners
 from dynomite_mp.notify import Notifier
 from dynomite_mp.paths import NodePaths
@@ -79,19 +81,19 @@ class Boot:
 
 
 def read_config(options: StartOptions) -> Config:
-    """The configuration file, or the defaults. Raises BootError with every problem in it."""
+    """The configuration file, or the defaults, under the command line. Raises BootError with every problem in it."""
     try:
-        return configuration.load(options.conf) if options.conf else configuration.defaults()
+        config = configuration.load(options.conf) if options.conf else configuration.defaults()
     except ConfigError as error:
         raise BootError(ExitCode.CONFIG_INVALID, str(error)) from error
+    return config if options.verbosity is None else replace(config, log_level=options.verbosity)
 
 
 def set_up_log(options: StartOptions, config: Config) -> None:
-    level = config.log_level if options.verbosity is None else options.verbosity
     try:
         log.setup(
             "supervisor",
-            level,
+            config.log_level,
             as_json=config.log_format is configuration.LogFormat.JSON,
             node=f"{config.datacenter}/{config.rack}",
             path=options.output,
@@ -110,6 +112,7 @@ def prepare(options: StartOptions) -> Boot:
         raise_file_limit()
         boot.paths.make()
         _take_locks(boot)
+        sweep_slabs()
         boot.listeners.bind(config.stats_listen, config.io_workers)
         if config.datastore is None:
             boot.store = _choose_store(boot)
@@ -120,6 +123,21 @@ def prepare(options: StartOptions) -> Boot:
         boot.close()
         raise BootError(ExitCode.BOOT_FAILED, str(error)) from error
     return boot
+
+
+def sweep_slabs() -> None:
+    """Forget nodes of this user that ended without tidying up and whose data directory is gone, too.
+
+    The slab of a node that may come back stays: it holds its last figures, and its next start replaces it.
+    """
+    for name in Slab.list_mine():
+        try:
+            slab = Slab.open(name)
+            forgotten = slab.is_stale and not Path(slab.identity["data_dir"]).exists()
+        except (SlabError, KeyError, TypeError):
+            continue
+        if forgotten:
+            unlink(name)
 
 
 def _take_locks(boot: Boot) -> None:
@@ -151,9 +169,7 @@ def _lock(path: Path, patience_ms: int, mode: int) -> LockedFile:
 
 
 def _is_alive(pid: int) -> bool:
-    """Whether the supervisor with that pid still runs. 0 (no pid yet) counts as one that is just starting."""
-    if pid == 0:
-        return True
+    """Whether the supervisor with that pid still runs. No pid (0) means: not written yet, so look again."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:

@@ -4,6 +4,7 @@ Commands that only look at a node (status, hash, conf) never touch it; stop and 
 else. Everything is imported inside its command: the start of a node pays for what a node needs.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ import click
 
 from dynomite_mp import __version__
 from dynomite_mp.enums import ExitCode
+from dynomite_mp.pidfile import LOCK_NAME, holder
 
 if TYPE_CHECKING:
     from dynomite_mp.boot import StartOptions
@@ -24,11 +26,28 @@ if TYPE_CHECKING:
 
 CONF = click.Path(dir_okay=False, path_type=str)
 STOP_EXTRA_S = 70.0  # beyond drain_timeout_ms: the other workers, then the datastore
+UNKNOWN_DRAIN_S = 60.0
 POLL_S = 0.05
 conf_option = click.option("--conf", "-c", type=CONF, metavar="FILE", help="Configuration file of the node.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class Commands(click.Group):
+    """The commands below, and those of cluster_command.py, which is imported when one of them is named."""
+
+    elsewhere = ("cluster", "tokens")
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *self.elsewhere])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.elsewhere:
+            return super().get_command(ctx, cmd_name)
+        from dynomite_mp import cluster_command
+
+        return cluster_command.COMMANDS[cmd_name]
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def commands() -> None:
     """A sharding and replication layer in front of Redis, Valkey and memcached."""
 
@@ -71,14 +90,23 @@ def start_node(options: "StartOptions", *, daemonize: bool) -> int:
         report = daemon.go_to_background()
     from dynomite_mp import boot, supervisor
 
+    # A log file takes the place of standard error before all that can fail was tried.
+    terminal_fd = os.dup(2)
+
     def on_booted() -> None:
+        os.close(terminal_fd)
         if daemonize:
             daemon.detach_output(has_log_file=options.output is not None)
 
     try:
-        return supervisor.run_node(options, on_booted=on_booted, on_serving=lambda: report(ExitCode.OK))
+        code = supervisor.run_node(options, on_booted=on_booted, on_serving=lambda: report(ExitCode.OK))
+        report(code)
+        return code
     except boot.BootError as error:
         complain(str(error))
+        if options.output is not None:
+            with contextlib.suppress(OSError):
+                os.write(terminal_fd, f"dynomite-mp: {error}\n".encode())
         report(error.code)
         return error.code
 
@@ -231,8 +259,6 @@ def stop(conf: str | None, pid_file: str | None, force: bool, timeout: float | N
     if force:
         time.sleep(POLL_S)  # two signals that are pending together are one
         send(pid, signal.SIGTERM)
-    from dynomite_mp.pidfile import holder
-
     deadline_s = time.monotonic() + (drain_s + STOP_EXTRA_S if timeout is None else timeout)
     while holder(lock) is not None:
         if time.monotonic() >= deadline_s:
@@ -253,26 +279,32 @@ def reload_command(conf: str | None, pid_file: str | None) -> None:
 
 
 def lock_of(conf: str | None, pid_file: str | None) -> tuple[Path, float]:
-    """The file that is locked while the node runs, and its drain time-out: of a file, or of the only node there is."""
-    if pid_file is not None:
-        return Path(pid_file), load(conf).drain_timeout_ms / 1000
-    if conf is not None:
-        from dynomite_mp.paths import NodePaths
+    """The file that is locked while the node runs, and its drain time-out.
 
-        config = load(conf)
-        return NodePaths.of(config).lock_file, config.drain_timeout_ms / 1000
+    Without --conf it is the node that was started without --conf, else the only node there is.
+    """
+    from dynomite_mp import status as reading
+    from dynomite_mp.ipc.slab import Slab
+    from dynomite_mp.paths import NodePaths
+
+    config = load(conf)
+    drain_s = config.drain_timeout_ms / 1000
+    if pid_file is not None:
+        return Path(pid_file), drain_s
+    name = reading.find(config)
+    lock = (Path(Slab.open(name).identity["data_dir"]) if name else NodePaths.of(config).data_dir) / LOCK_NAME
+    if conf is not None or holder(lock) is not None:
+        return lock, drain_s
     nodes = [node for node in look(None, 0.0) if not node.is_stale]
     if not nodes:
         fail("no node is running", ExitCode.NOT_RUNNING)
     if len(nodes) > 1:
         names = "\n".join(f"  --conf {node.identity.get('conf') or '?'}  {node.name}" for node in nodes)
         fail(f"several nodes are running; say which:\n{names}", ExitCode.USAGE)
-    return Path(str(nodes[0].identity["data_dir"])) / "lock", 60.0
+    return Path(str(nodes[0].identity["data_dir"])) / LOCK_NAME, UNKNOWN_DRAIN_S
 
 
 def running_pid(lock: Path) -> int:
-    from dynomite_mp.pidfile import holder
-
     pid = holder(lock)
     if pid is None:
         fail("the node is not running", ExitCode.NOT_RUNNING)

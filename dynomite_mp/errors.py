@@ -129,7 +129,7 @@ _REDIS: tuple[tuple[str, str], ...] = (
 _PROTOCOL: tuple[tuple[str, str], ...] = (
     ("protocol_multibulk_length", "-ERR Protocol error: invalid multibulk length"),
     ("protocol_bulk_length", "-ERR Protocol error: invalid bulk length"),
-    ("protocol_expected_bulk", "-ERR Protocol error: expected '$'"),
+    ("protocol_expected_bulk", "-ERR Protocol error: expected '$', got '{got}'"),
     ("protocol_bulk_end", "-ERR Protocol error: expected CRLF after a bulk string"),
     ("protocol_inline_too_big", "-ERR Protocol error: too big inline request"),
     ("protocol_quotes", "-ERR Protocol error: unbalanced quotes in request"),

@@ -14,6 +14,7 @@ from pathlib import Path
 from dynomite_mp.config import Config
 from dynomite_mp.errors import DynomiteError
 from dynomite_mp.ipc.segment import slab_name
+from dynomite_mp.pidfile import LOCK_NAME
 
 
 class UnusableDirectory(DynomiteError):
@@ -36,12 +37,12 @@ class NodePaths:
     @property
     def lock_file(self) -> Path:
         """Locked while anything of the node runs."""
-        return self.data_dir / "lock"
+        return self.data_dir / LOCK_NAME
 
     @property
     def runtime_lock_file(self) -> Path:
         """A second node that was given the same runtime directory would take away our sockets."""
-        return self.runtime_dir / "lock"
+        return self.runtime_dir / LOCK_NAME
 
     def make(self) -> None:
         """Make what is missing, private to this user. Raises UnusableDirectory."""

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from dynomite_mp.errors import DynomiteError
 
+LOCK_NAME = "lock"  # of the file in a data directory
+
 
 class Held(DynomiteError):
     """Another process has the lock; `pid` is the one written in the file, 0 if none is."""

@@ -15,7 +15,7 @@ import os
 import resource
 import signal
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 from dynomite_mp.enums import ExitCode
 from dynomite_mp.restart_policy import Exit
@@ -52,13 +52,19 @@ def fork_program(argv: Sequence[str], *, directory: str, output_fd: int, inherit
         null = os.open(os.devnull, os.O_RDONLY)
         for source, target in ((null, 0), (output_fd, 1), (output_fd, 2)):
             os.dup2(source, target)
-        for fd in inherit:
-            os.set_inheritable(fd, True)
+        pass_on({0, 1, 2, *inherit})
         os.chdir(directory)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.execv(argv[0], list(argv))
 
     return fork_worker(execute)
+
+
+def pass_on(fds: Collection[int]) -> None:
+    """Of all open descriptors only these survive an exec; we may have inherited others ourselves."""
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208 - a Path per descriptor is all it would add
+        with contextlib.suppress(OSError):  # the directory's own descriptor is gone by now
+            os.set_inheritable(int(name), int(name) in fds)
 
 
 def die_with(parent_pid: int) -> None:

@@ -9,13 +9,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from dynomite_mp import config as configuration
+from dynomite_mp.boot import BootError, StartOptions, read_config
 from dynomite_mp.config import Config
-from dynomite_mp.errors import ConfigError
 from dynomite_mp.settings import SETTINGS
 
 # Told to the workers as CONTROL set.
-TOLD: Final = frozenset({"log_level"})
+TOLD: Final = frozenset(
+    {
+        "log_level",
+        "timeout",
+        "client_connections",
+        "client_soft_budget_bytes",
+        "client_hard_limit_bytes",
+        "datastore_budget_bytes",
+        "process_budget_bytes",
+        "max_value_bytes",
+    }
+)
 # Only the supervisor acts on them, and it always looks them up.
 OWN: Final = frozenset({"drain_timeout_ms"})
 
@@ -30,12 +40,12 @@ class Verdict:
     failed: bool = False
 
 
-def read_again(path: str | None, current: Config) -> Verdict:
-    if path is None:
+def read_again(options: StartOptions, current: Config) -> Verdict:
+    if options.conf is None:
         return Verdict(("there is no configuration file, so nothing was read",))
     try:
-        new = configuration.load(path)
-    except ConfigError as error:
+        new = read_config(options)
+    except BootError as error:
         return Verdict((*str(error).splitlines(), "the node goes on as it was"), failed=True)
     return compare(current, new)
 

@@ -3,10 +3,9 @@
 So it works when every worker hangs, and says so. A slab whose supervisor is gone is stale: the figures in it are the
 last ones, and they are shown as that.
 
-    find()/find_all()  -> names of slabs          collect() -> NodeStatus          to_json(), render.*
+    find()/find_all()  -> names of slabs          collect() -> NodeStatus -> as_document(), status_text
 """
 
-import json
 import os
 import time
 from collections.abc import Mapping
@@ -18,9 +17,9 @@ import psutil
 
 from dynomite_mp.config import Config
 from dynomite_mp.enums import ProcessState, Role
-from dynomite_mp.ipc.slab import ProcessValues, RingValues, Slab, SlabError
+from dynomite_mp.ipc.slab import SHM_DIRECTORY, ProcessValues, RingValues, Slab, SlabError
 from dynomite_mp.paths import NodePaths
-from dynomite_mp.pidfile import holder
+from dynomite_mp.pidfile import LOCK_NAME, holder
 
 SILENT_MS = 3_000  # three missed heartbeats
 # Counters whose growth per second is shown, by the name shown.
@@ -87,18 +86,28 @@ class NodeStatus:
 
 
 def find(config: Config) -> str | None:
-    """The slab of the node with this configuration, if there is one."""
-    name = NodePaths.of(config).slab_name
-    try:
-        Slab.open(name)
-    except SlabError:
-        return None
-    return name
+    """The slab of the node with this configuration, if there is one.
+
+    By its data directory; else by its place and address, because the default of the data directory depends on the
+    environment, and that of a service differs from that of whoever asks for its status.
+    """
+    expected = NodePaths.of(config).slab_name
+    place = (config.datacenter, config.rack, str(config.dyn_listen))
+    for name in [expected, *find_all()]:
+        try:
+            identity = Slab.open(name).identity
+        except SlabError:
+            continue
+        if name == expected or (identity.get("dc"), identity.get("rack"), identity.get("dyn_listen")) == place:
+            return name
+    return None
 
 
 def find_all() -> list[str]:
-    """Slabs of all nodes of this user."""
-    return Slab.list_mine()
+    """Slabs of all nodes of this user; root sees those of everybody."""
+    if os.getuid() != 0:
+        return Slab.list_mine()
+    return sorted(f"/{path.name}" for path in SHM_DIRECTORY.glob("dynomite-mp.*.*") if path.suffix != ".rings")
 
 
 def collect(slab_name: str, interval_s: float = 0.25) -> NodeStatus:
@@ -122,10 +131,10 @@ def collect(slab_name: str, interval_s: float = 0.25) -> NodeStatus:
         started_at=slab.created_at_ns / 1e9,
         processes=tuple(sorted(rows, key=lambda row: (Role[row.role.upper()], row.index))),
         rings=tuple(map(_ring_row, slab.rings())),
-        rates=_rates(before, totals, passed_s) if interval_s > 0 and not stale else {},
+        rates=rates_of(before, totals, passed_s) if interval_s > 0 and not stale else {},
         client_connections=totals.get("client_connections", 0),
         requests_total=_sum(totals, RATES["requests"]),
-        problems=tuple(_problems(rows, stale)),
+        problems=tuple(find_problems(rows, stale)),
     )
 
 
@@ -166,10 +175,6 @@ class Usage:
             return False
 
 
-def to_json(status: NodeStatus) -> str:
-    return json.dumps(as_document(status), indent=2, default=str)
-
-
 def as_document(status: NodeStatus) -> dict[str, Any]:
     return asdict(status)
 
@@ -182,7 +187,7 @@ def _process_row(values: ProcessValues, usage: Usage, stale: bool) -> ProcessRow
         role=role.label,
         index=values.index,
         pid=values.pid,
-        state=ProcessState(values.state).name.lower(),
+        state="gone" if stale and not usage.is_ours(values.pid) else ProcessState(values.state).name.lower(),
         cpu_percent=usage.cpu_percent(values.pid),
         rss_bytes=usage.rss_bytes(values.pid),
         restarts=max(0, values.boot_count - 1),
@@ -213,7 +218,7 @@ def _end(role: int, index: int) -> str:
     return f"{label}[{index}]" if role == Role.IO else label
 
 
-def _rates(before: Mapping[str, int], after: Mapping[str, int], passed_s: float) -> dict[str, float]:
+def rates_of(before: Mapping[str, int], after: Mapping[str, int], passed_s: float) -> dict[str, float]:
     """Growth per second. A counter that was reset counts as not having grown."""
     return {
         shown: round(max(0, _sum(after, names) - _sum(before, names)) / passed_s, 1) for shown, names in RATES.items()
@@ -224,7 +229,7 @@ def _sum(totals: Mapping[str, int], names: tuple[str, ...]) -> int:
     return sum(totals.get(name, 0) for name in names)
 
 
-def _problems(rows: tuple[ProcessRow, ...], stale: bool) -> list[str]:
+def find_problems(rows: tuple[ProcessRow, ...], stale: bool) -> list[str]:
     """Sentences about what is wrong; the first thing to read."""
     if stale:
         return ["the supervisor is gone; these are its last figures"]
@@ -242,4 +247,4 @@ def _problems(rows: tuple[ProcessRow, ...], stale: bool) -> list[str]:
 def _is_held(identity: Mapping[str, Any]) -> bool:
     """Whether something of the node still runs, by the lock of its data directory."""
     data_dir = identity.get("data_dir")
-    return bool(data_dir) and holder(Path(os.fspath(str(data_dir))) / "lock") is not None
+    return bool(data_dir) and holder(Path(str(data_dir)) / LOCK_NAME) is not None

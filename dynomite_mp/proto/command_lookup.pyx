@@ -290,7 +290,7 @@ def longest_probe():
     """Slots that the worst placed name needs: a measure of the hash for its test."""
     cdef uint32_t at, home
     worst = 0
-    for at in range(SLOTS):
+    for at in range(<uint32_t>SLOTS):
         if SLOT[at].id:
             home = _hash(SLOT[at].low, SLOT[at].high, SLOT[at].length, SLOT[at].container)
             worst = max(worst, ((at - home) & SLOT_MASK) + 1)

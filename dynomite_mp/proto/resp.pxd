@@ -26,7 +26,7 @@ cdef struct RequestScan:
     int64_t argc                # arguments announced
     int64_t argi                # arguments complete
     int64_t bulk_left           # bytes of the current bulk string still to come, its CRLF included
-    uint64_t number             # a length being read
+    uint64_t number             # a length being read; after "expected '$'" the byte found instead
     uint16_t error_code         # code of a row of errors.WIRE_ERRORS
     uint8_t is_inline
     uint8_t phase

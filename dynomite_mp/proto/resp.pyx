@@ -218,6 +218,7 @@ cdef int next_request(const char* p, size_t n, RequestScan* s) noexcept nogil:
             if pos >= n:
                 break
             if p[pos] != c'$':
+                s.number = <uint8_t>p[pos]
                 return refuse(s, E_EXPECTED_BULK)
             pos += 1
             s.number = 0

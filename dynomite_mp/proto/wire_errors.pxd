@@ -21,3 +21,5 @@ cdef int append_unknown_subcommand(
 ) noexcept nogil
 # "wrong number of arguments for 'get' command"
 cdef int append_wrong_arity(Buf* out, const CommandRow* row) noexcept nogil
+# Of a scan that ended with FRAME_ERROR: "expected '$', got 'x'", or the code's own text.
+cdef int append_protocol_error(Buf* out, uint16_t code, const RequestScan* s) noexcept nogil

@@ -1,5 +1,5 @@
-"""Error replies as bytes: the rows of errors.WIRE_ERRORS for code that has no Python object at hand, and the three
-replies that name what the client sent.
+"""Error replies as bytes: the rows of errors.WIRE_ERRORS for code that has no Python object at hand, and the replies
+that name what the client sent.
 
     append_error(out, code)  ->  "-ERR dynomite-mp: ...; ...\\r\\n" behind what `out` holds
 
@@ -48,6 +48,7 @@ _TEXTS = [row.text.encode() for row in WIRE_ERRORS_BY_CODE]
 _COMMAND = WIRE_ERRORS["unknown_command"].text.encode().replace(b"{args}", b"").split(b"{name}")
 _SUBCOMMAND = WIRE_ERRORS["unknown_subcommand"].text.encode().replace(b"{container}", b"{name}").split(b"{name}")
 _ARITY = WIRE_ERRORS["wrong_arity"].text.encode().split(b"{name}")
+_EXPECTED = WIRE_ERRORS["protocol_expected_bulk"].text.encode().split(b"{got}")
 cdef const char* COMMAND_HEAD = _COMMAND[0]
 cdef const char* COMMAND_TAIL = _COMMAND[1]
 cdef const char* SUBCOMMAND_HEAD = _SUBCOMMAND[0]
@@ -55,6 +56,9 @@ cdef const char* SUBCOMMAND_MIDDLE = _SUBCOMMAND[1]
 cdef const char* SUBCOMMAND_TAIL = _SUBCOMMAND[2]
 cdef const char* ARITY_HEAD = _ARITY[0]
 cdef const char* ARITY_TAIL = _ARITY[1]
+cdef const char* EXPECTED_HEAD = _EXPECTED[0]
+cdef const char* EXPECTED_TAIL = _EXPECTED[1]
+cdef uint16_t E_EXPECTED_BULK = WIRE_ERRORS["protocol_expected_bulk"].code
 
 
 def _build():
@@ -165,6 +169,20 @@ cdef int append_wrong_arity(Buf* out, const CommandRow* row) noexcept nogil:
     append_text(out, ARITY_HEAD)
     append_quoted(out, row.name, row.name_len, False)
     append_text(out, ARITY_TAIL)
+    append_text(out, b"\r\n")
+    return 0
+
+
+cdef int append_protocol_error(Buf* out, uint16_t code, const RequestScan* s) noexcept nogil:
+    cdef char found
+    if code != E_EXPECTED_BULK:
+        return append_error(out, code)
+    if buf_reserve(out, 512) < 0:
+        return -1
+    found = <char>s.number
+    append_text(out, EXPECTED_HEAD)
+    append_quoted(out, &found, 1, False)
+    append_text(out, EXPECTED_TAIL)
     append_text(out, b"\r\n")
     return 0
 

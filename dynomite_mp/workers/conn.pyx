@@ -424,8 +424,8 @@ cdef class Listener(Conn):
         poll.add(self, EPOLLIN)
 
     cdef int readable(self) except -1:
-        cdef int i
-        for i in range(ACCEPTS_PER_TURN):
+        cdef int _i
+        for _i in range(ACCEPTS_PER_TURN):
             try:
                 # The raw call: socket.accept() would build an object that has to be detached again.
                 fd, address = self.sock._accept()

@@ -21,32 +21,32 @@ Invariants:
 
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from dynomite_mp.cluster.quorum cimport (
-    QUORUM_AGREED, QUORUM_DIFFER, QUORUM_FAILED, QUORUM_WAIT, REPLICA_GOOD, ReplySet, reply_digest, reply_set_bad,
+    QUORUM_DIFFER, QUORUM_FAILED, QUORUM_WAIT, REPLICA_GOOD, ReplySet, reply_set_bad,
     reply_set_good, reply_set_new,
 )
 from dynomite_mp.cluster.route cimport (
-    NO_OWNER, PLAN_EACH_SAFE_QUORUM, PLAN_LOCAL, PLAN_ONE_READ, PLAN_ONE_WRITE, PLAN_QUORUM, PLAN_SAFE_QUORUM,
+    NO_OWNER, PLAN_EACH_SAFE_QUORUM, PLAN_LOCAL, PLAN_ONE_READ, PLAN_ONE_WRITE, PLAN_QUORUM,
     RouteTable,
 )
-from dynomite_mp.proto.buffer cimport buf_append, buf_clear, buf_len, buf_ptr
+from dynomite_mp.proto.buffer cimport buf_len, buf_ptr
 from dynomite_mp.proto.command_lookup cimport (
     ACCESS_WRITE, KEYS_NONE, ROUTING_LOCAL_NODE, ROUTING_RACK_OWNER, CommandRow, command_row,
 )
 from dynomite_mp.proto.dnode cimport (
-    DNODE_HEADER_MOST, DNODE_REQ, EXTENSION_MOST, Extension, encode_dnode, encode_extension,
+    DNODE_HEADER_MOST, DNODE_REQ, EXTENSION_MOST, Extension, encode_extension,
 )
-from dynomite_mp.proto.resp cimport FRAME_OK, ReplyScan, next_reply, reply_scan_reset
 from dynomite_mp.proto.wire_errors cimport error_text
 from dynomite_mp.workers.answers cimport Answers
 from dynomite_mp.workers.conn cimport Conn
-from dynomite_mp.workers.data_path cimport GROUP_RESP3, GROUPS, HOLD, REFUSED, TAKEN
+from dynomite_mp.workers.data_path cimport GROUP_RESP3, HOLD, REFUSED, TAKEN
 from dynomite_mp.workers.datastore_conn cimport DatastoreConn
 from dynomite_mp.workers.peer_out_conn cimport PeerOutConn
 from dynomite_mp.workers.remote_lane cimport RemoteLane
+from dynomite_mp.workers.reply_digest cimport digest_of
 from dynomite_mp.workers.request cimport REQUEST_WAITING, Request, Slot, request_release, slots_at
 from dynomite_mp.workers.target_conn cimport TargetConn
 from dynomite_mp.workers.write_order cimport order_bucket
@@ -417,10 +417,8 @@ cdef class Fanout(Answers):
             # Our nodes say whether a write was applied; what INCR gives may differ while writes cross.
             if request.is_write and self.all_ours(request):
                 digest = SAME_DIGEST
-            elif command_row(request.command).is_unordered:
-                digest = unordered_digest(reply, n)
             else:
-                digest = reply_digest(reply, n)
+                digest = digest_of(command_row(request.command), reply, n)
             return self.decide(request, reply_set_good(replies, rack, digest))
         return self.decide(request, reply_set_bad(replies, rack, what == OUT_ERROR))
 
@@ -518,22 +516,3 @@ cdef bint says_unreachable(const char* p, size_t n) noexcept nogil:
     """Error replies that mean that the datastore was not asked: the store's own, and those of C nodes (3.9)."""
     return (starts(p, n, b"-LOADING", 8) or starts(p, n, b"-MASTERDOWN", 11) or starts(p, n, b"-ERR Storage: ", 14)
             or starts(p, n, b"-ERR Peer: ", 11) or starts(p, n, b"-ERR Dynomite: Dynomite's current state", 39))
-
-
-cdef uint64_t unordered_digest(const char* p, size_t n) noexcept nogil:
-    """Of an array or a set whose elements may come in any order; other replies as they are."""
-    cdef ReplyScan scan
-    cdef uint64_t digest = 0
-    cdef size_t at = 0
-    if n < 4 or (p[0] != c"*" and p[0] != c"~"):
-        return reply_digest(p, n)
-    while at < n and p[at] != c"\n":
-        at += 1
-    at += 1
-    while at < n:
-        reply_scan_reset(&scan)
-        if next_reply(p + at, n - at, &scan) != FRAME_OK:
-            return reply_digest(p, n)
-        digest += reply_digest(p + at, scan.pos)
-        at += scan.pos
-    return digest

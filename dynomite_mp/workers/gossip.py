@@ -42,12 +42,15 @@ class GossipWorker(Worker):
             if endpoint.role in TOPOLOGY_READERS:
                 proxy.topology(self.topology.version, blob)
         self.slab.set_gauge("topology_version", self.topology.version)
+        logger.debug("published topology %d", self.topology.version)
 
     def on_control_set(self, setting: tuple[str, Any]) -> None:
         """A process that (re)started has not seen what its predecessor was told."""
         super().on_control_set(setting)
         if setting[0] == "worker_started":
             self.publish()
+        elif setting[0] == "node_state":
+            self.slab.set_gauge("node_state", NodeState[str(setting[1]).upper()])
 
     def tick(self) -> None:
         """Now and then ask every reader whether it handles its ring; the answers are for the debug log."""

@@ -23,7 +23,7 @@ import msgpack  # type: ignore[import-untyped]
 from dynomite_mp.cluster.route import RouteTable
 from dynomite_mp.cluster.topology import Topology
 from dynomite_mp.config import Config
-from dynomite_mp.enums import Consistency, Role
+from dynomite_mp.enums import Consistency, NodeState, Role
 from dynomite_mp.errors import WIRE_ERRORS
 from dynomite_mp.ipc import proxies
 from dynomite_mp.ipc.ring import SpscRing
@@ -170,6 +170,7 @@ class IoWorker(Worker):
                 log.warning("the datastore does not answer yet; clients get an error until it does")
         else:
             self._path.set_on_demand(self._connect_datastore)
+        self._path.open_shards()
         # The sockets are that of `listen` and that of `dyn_listen`, in this order.
         clients, peers = self.context.sockets[:2]
         self._listeners.append(Listener(self._path, clients, self._on_accept, self._on_exhausted))
@@ -201,6 +202,10 @@ class IoWorker(Worker):
         key, value = setting
         if key == "timeout_factor":
             self._timeout_factor = int(value)
+        elif key == "node_state":
+            self._path.set_node_state(NodeState[str(value).upper()])
+        elif key in ("peer_up", "peer_down", "peer_reset"):
+            self._mesh.order(key.removeprefix("peer_"), str(value))
         elif key in LIVE_SETTINGS:
             self.config = replace(self.config, **{key: LIVE_SETTINGS[key](value)})
         else:

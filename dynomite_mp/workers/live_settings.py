@@ -13,13 +13,7 @@ from dynomite_mp.enums import Consistency
 
 # Settings with a verb but, in this version, without an effect. A verb that asks for what already holds is still OK.
 NOT_IN_THIS_VERSION: Final[Mapping[str, str]] = {
-    "read_consistency": "this version answers a read from one replica; the level cannot be changed",
-    "write_consistency": "this version answers a write from one replica; the level cannot be changed",
     "read_repairs_enabled": "this version has no read repair",
-    "node_state": "this version cannot change the state of a running node",
-    "peer_up": "this version has no peers",
-    "peer_down": "this version has no peers",
-    "peer_reset": "this version has no peers",
 }
 
 

@@ -54,6 +54,7 @@ class PeerLink:
         self._backoff_ms = BACKOFF_FIRST_MS
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
+        self._is_resting = False
         self._same_dc = same_dc
         self.node = node
         self.index = index
@@ -84,13 +85,34 @@ class PeerLink:
             self.conn.node = -1
             self.conn.close()
 
+    def rest(self) -> None:
+        """Taken out of service by the operator: closed, and not made again until wake()."""
+        self._is_resting = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self.conn is not None:
+            self.conn.close()
+
+    def wake(self) -> None:
+        if self._is_resting:
+            self._is_resting = False
+            self.start()
+
+    def reset(self) -> None:
+        """Connect anew."""
+        if self._is_resting:
+            self.wake()
+        elif self.conn is not None:
+            self.conn.close()
+
     async def _connect(self) -> None:
         try:
             sock = await self._open_socket()
         except OSError as failure:
             self._retry(failure.strerror or str(failure))
             return
-        if self._is_closed:
+        if self._is_closed or self._is_resting:
             sock.close()
             return
         cipher = self._key.new_link() if self._key is not None else None
@@ -128,7 +150,7 @@ class PeerLink:
         if why != self.last_error:
             log.warning("peer %s: %s; trying again", self.node.address, why)
             self.last_error = why
-        if not self._is_closed:
+        if not self._is_closed and not self._is_resting:
             self._timer = self._loop.call_later(self._backoff_ms / 1000, self.start)
             self._backoff_ms = min(2 * self._backoff_ms, BACKOFF_MAX_MS)
 
@@ -225,6 +247,12 @@ class PeerMesh:
             key=self._key if self._is_secured(local, node) else None,
             on_change=self._on_change,
         )
+
+    def order(self, verb: str, name: str) -> None:
+        """`up`, `down` or `reset` of the peers of that name (the host of their address), or of all of them."""
+        for link in self._links.values():
+            if name in ("all", link.node.name):
+                {"up": link.wake, "down": link.rest, "reset": link.reset}[verb]()
 
     def all_up(self) -> bool:
         return all(link.is_up for link in self._links.values())

@@ -1,20 +1,106 @@
 """The replication process: everything between datacenters that may lag.
 
-In this version there is one datacenter: the process takes topologies and answers probes, and has nothing to send.
+What it is: the cold side of `wan_path`: it drains the io workers' rings into it, keeps its links, and carries verdicts
+back. Without other datacenters it takes topologies and answers probes, and has nothing to send.
+
+What it is not: no io worker waits for it, except for DC_EACH_SAFE_QUORUM.
+
+    io[k] --REPLICATE--> drain_ring --> WanPath --> other datacenters
+    io[k] <--REPLICA_REPLY-- on_verdict <--+
 """
 
+import asyncio
+import logging
+
+import msgpack  # type: ignore[import-untyped]
+
+from dynomite_mp.cluster.topology import Topology
+from dynomite_mp.enums import Role
+from dynomite_mp.ipc import messages
+from dynomite_mp.ipc.ring import SpscRing
 from dynomite_mp.ipc.wiring import Endpoint
-from dynomite_mp.workers.base import Worker
+from dynomite_mp.workers.base import Worker, WorkerContext
+from dynomite_mp.workers.peer_cipher import node_key, secured_by
+from dynomite_mp.workers.peer_mesh import PeerLink
+from dynomite_mp.workers.topology_source import configured_topology
+from dynomite_mp.workers.wan_mesh import WanMesh
+from dynomite_mp.workers.wan_path import WanPath
+
+log = logging.getLogger("dynomite_mp.replication")
+
+TICK_S = 0.010
+DRAIN_POLL_S = 0.010
 
 
 class ReplicationWorker(Worker):
-    """Takes over each topology."""
+    """One process a node."""
+
+    def __init__(self, context: WorkerContext) -> None:
+        super().__init__(context)
+        config = context.config
+        self._loop = asyncio.get_running_loop()
+        self._path = WanPath(
+            lambda: self._loop.call_soon(self._path.turn),
+            lambda: self._loop.call_later(TICK_S, self._on_tick),
+            context.port.slab,
+            self._on_verdict,
+            reply_timeout_ms=config.peer_timeout_ms(same_datacenter=False, write=True),
+            peer_bytes=config.peer_budget_bytes,
+        )
+        self._mesh = WanMesh(
+            self._path,
+            self._loop,
+            connections=config.remote_peer_connections,
+            bind_host=config.dyn_listen.host,
+            key=node_key(config),
+            is_secured=secured_by(config.secure_server_option),
+            on_change=self._on_peer_change,
+        )
+
+    async def start(self) -> None:
+        self._loop.add_reader(self._path.fd, self._path.turn)
+        self._mesh.swap(configured_topology(self.config))
+
+    async def drain(self, deadline_s: float) -> None:
+        """What the io workers have handed over is sent and answered, as far as the time allows."""
+        end = self._loop.time() + deadline_s
+        while self._path.owes() and self._loop.time() < end:
+            await asyncio.sleep(DRAIN_POLL_S)
+        self._mesh.close()
+        self._path.close_all()
+
+    def tick(self) -> None:
+        self._path.shrink_idle()
+        waiting = size = 0
+        for requests, size_bytes, *_rest in self._path.lags().values():
+            waiting += requests
+            size += size_bytes
+        self.slab.set_gauge("remote_peer_out_queue", waiting)
+        self.slab.set_gauge("remote_peer_out_queue_bytes", size)
+
+    def drain_ring(self, sender: Endpoint, ring: SpscRing) -> int:
+        if sender.role is not Role.IO:
+            return super().drain_ring(sender, ring)
+        return self._path.drain(ring, self.receivers[sender])
+
+    def on_replicate(self, _sender: Endpoint, *fields: object) -> None:
+        """A record too large for the ring, which came by file."""
+        self._path.replicate_payload(messages.encode(messages.REPLICATE, *fields))
 
     def on_topology(self, topology_version: int, blob: bytes) -> None:
+        self._mesh.swap(Topology.from_plain(msgpack.unpackb(blob)))
         if topology_version != self.slab.get("topology_version"):
             self.slab.set_gauge("topology_version", topology_version)
             self.slab.count("topology_swaps")
 
-    def on_replicate(self, sender: Endpoint, *fields: object) -> None:
-        """No io worker has another datacenter to send to yet; counted, so that one that does shows up."""
-        self.slab.count("remote_peer_dropped_requests")
+    def _on_tick(self) -> None:
+        if self._path.tick():
+            self._loop.call_later(TICK_S, self._on_tick)
+
+    def _on_verdict(self, worker: int, req_id: int, dc_index: int, status: int, reply: bytes) -> None:
+        self.proxies.io(worker).replica_reply(req_id, dc_index, status, reply)
+
+    def _on_peer_change(self, link: PeerLink) -> None:
+        self.slab.count("peer_connections_total" if link.is_up else "peer_eof")
+        self.slab.set_gauge("peer_connections", sum(one.is_up for one in self._mesh.links))
+        self.proxies.gossip.link_state(link.node.address, link.is_up)

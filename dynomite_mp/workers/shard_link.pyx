@@ -26,7 +26,7 @@ from dynomite_mp.ipc.counters cimport SlabWriter
 from dynomite_mp.ipc.ring cimport SPILL_BIT, SpscRing
 from dynomite_mp.proto.buffer cimport buf_append, buf_consume, buf_free, buf_init, buf_len, buf_ptr
 from dynomite_mp.workers.request cimport (
-    REQUEST_WAITING, Request, Slot, request_new, slots_at, slots_free, slots_init, slots_len, slots_push,
+    Request, Slot, request_new, slots_at, slots_free, slots_init, slots_len, slots_push,
 )
 
 from dynomite_mp.errors import WIRE_ERRORS
@@ -60,7 +60,8 @@ cdef class ShardLink:
         buf_free(&self.overflow)
 
     def __repr__(self):
-        return f"<ShardLink io[{self.peer_index}] waiting={slots_len(&self.waiting)} overflow={buf_len(&self.overflow)}>"
+        return (f"<ShardLink io[{self.peer_index}] waiting={slots_len(&self.waiting)}"
+                f" overflow={buf_len(&self.overflow)}>")
 
     cdef int send_request(self, Request* request, uint32_t flags, uint64_t now_ns, uint64_t timeout_ns,
                           const char* p, size_t n, bint must_go) except -1:

@@ -32,9 +32,8 @@ def main(argv: Sequence[str]) -> int:
                 print(error)
             findings.check(result.replies and not result.error_count, f"io_workers {io_workers}: {result.line()}")
             after = process_tree.rss_bytes(own_pids(node)) / MB
-            print(
-                f"     node's memory {watch.start / MB:.0f} MB before, {watch.most / MB:.0f} MB at most, {after:.0f} MB after"
-            )
+            most, before = watch.most / MB, watch.start / MB
+            print(f"     memory of the node {before:.0f} MB before, {most:.0f} MB at most, {after:.0f} MB after")
     with running_node() as node:
         report = big_value.round_trip(target(node), (16 if short else 512) * MB, node.pid)
         for problem in report.problems:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tests.e2e.harness import CLIENT_PORT, AddressBlock, Node, wait_for
 from tests.load import process_tree
@@ -29,17 +28,17 @@ def options(argv: Sequence[str], what: str) -> argparse.Namespace:
 
 
 @contextlib.contextmanager
-def running_node(*, managed: bool = False, wait: bool = True, **conf: object) -> Iterator[Node]:
-    """A started node; its datastore is a bare one of ours, or with `managed` its own."""
+def running_node(*, managed: bool = False, store: BareStore | None = None, **conf: Any) -> Iterator[Node]:
+    """A started node; its datastore is `store`, or a bare one of ours, or with `managed` its own."""
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dmp-accept-")))
         block = stack.enter_context(AddressBlock.acquire())
         if not managed:
-            store = stack.enter_context(BareStore())
+            store = store or stack.enter_context(BareStore())
             conf.setdefault("servers", [f"{store.host}:{store.port}:1"])
         node = Node(block.take(), directory / "node", **conf)
         stack.callback(node.destroy)
-        node.start(wait=wait)
+        node.start()
         yield node
 
 
@@ -92,8 +91,3 @@ class Findings:
     @property
     def code(self) -> int:
         return int(self.failed > 0)
-
-
-def shared_memory_names() -> set[str]:
-    """What lies in /dev/shm."""
-    return set(os.listdir("/dev/shm"))  # noqa: PTH208

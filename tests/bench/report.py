@@ -49,7 +49,7 @@ def judge(rows: list[Median], goals: tuple[Goal, ...]) -> list[Verdict]:
             ours, theirs = by_place.get((load, NODE)), by_place.get((load, goal.against))
             mine = getattr(ours, goal.figure) if ours else None
             other = getattr(theirs, goal.figure) if theirs else None
-            if mine is None or not other:
+            if mine is None or other is None or other <= 0:  # noise can make an added latency negative
                 verdicts.append(Verdict(goal, load, None, None))
             else:
                 verdicts.append(Verdict(goal, load, mine / other, mine <= other * goal.at_most))

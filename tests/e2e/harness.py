@@ -30,13 +30,13 @@ import hiredis
 import psutil
 
 from dynomite_mp import status
-from dynomite_mp.ipc.segment import slab_name
+from dynomite_mp.ipc.segment import slab_name, unlink
 from dynomite_mp.ipc.slab import SlabError
 
 T = TypeVar("T")
 
 REPO = Path(__file__).resolve().parents[2]
-BLOCKS = Path("/tmp/dynomite-mp-test-blocks")
+BLOCKS = Path("/tmp/dmp-test-blocks")
 CLIENT_PORT, PEER_PORT, STATS_PORT = 8102, 8101, 22222
 POLL_S = 0.02
 MINIMAL_NODE = ("-m", "tests.e2e.minimal_node")
@@ -278,19 +278,16 @@ class Node:
             raise AssertionError(f"{self} did not end within {timeout_s} s\n{self.tail()}") from None
 
     def destroy(self) -> None:
-        """End whatever is left and remove the runtime directory."""
+        """End whatever is left, the hard way, and remove the runtime directory and the slab."""
         if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
-            self.process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(5)
+            self.process.kill()
+            self.process.wait(10)
         left = self.processes()
         for process in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        if self.process is not None:
-            self.process.wait(10)
         psutil.wait_procs(left, timeout=10)
+        unlink(self.slab_name)
         shutil.rmtree(self.runtime_dir, ignore_errors=True)
 
     # -- looking at it -----------------------------------------------------------------------------------------------

@@ -17,6 +17,6 @@ if __name__ == "__main__":
     }
     restart_policy.LIMITS = {
         **restart_policy.LIMITS,
-        Role.IO: Limits(crash_limit=4, backoff_first_ms=50, stale_ms=3_000),
+        Role.IO: Limits(crash_limit=4, backoff_first_ms=50, stale_ms=2_000),
     }
     sys.exit(cli.main())

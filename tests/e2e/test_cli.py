@@ -5,11 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
 from dynomite_mp.enums import ExitCode
-from tests.e2e.harness import MINIMAL_NODE, REPO, Node, Nodes, wait_for
+from tests.e2e.harness import MINIMAL_NODE, REPO, AddressBlock, Node, Nodes, wait_for
 
 
 @pytest.fixture
@@ -20,6 +21,14 @@ def minimal(nodes: Nodes) -> Node:
 @pytest.fixture
 def running(minimal: Node) -> Node:
     return minimal.start()
+
+
+@pytest.fixture(scope="module")
+def shared(block: AddressBlock, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A running node for the tests that only look at it."""
+    made = Nodes(block, tmp_path_factory.mktemp("shared"))
+    yield made.start(program=MINIMAL_NODE)
+    made.destroy()
 
 
 def conf(node: Node) -> tuple[str, str]:
@@ -42,26 +51,26 @@ def dynomite(*arguments: str) -> "subprocess.CompletedProcess[str]":
 # ---- status ----------------------------------------------------------------------------------------------------------
 
 
-def test_status_shows_every_process(running):
-    done = running.command("status", *conf(running))
+def test_status_shows_every_process(shared):
+    done = shared.command("status", *conf(shared))
     assert done.returncode == ExitCode.OK
-    for row in running.status()["processes"]:
+    for row in shared.status()["processes"]:
         assert row["name"] in done.stdout and str(row["pid"]) in done.stdout
-    assert "requests/s" in done.stdout and running.conf["listen"] in done.stdout
+    assert "requests/s" in done.stdout and shared.conf["listen"] in done.stdout
 
 
-def test_status_as_json_has_name_role_pid_and_state_of_each_process(running):
-    done = running.command("status", "--json", *conf(running))
+def test_status_as_json_has_name_role_pid_and_state_of_each_process(shared):
+    done = shared.command("status", "--json", *conf(shared))
     document = json.loads(done.stdout)
     rows = {(row["name"], row["role"], row["pid"], row["state"]) for row in document["processes"]}
-    assert ("supervisor", "supervisor", running.pid, "running") in rows and len(rows) == 6
-    assert document["identity"]["data_dir"] == running.conf["data_dir"]
+    assert ("supervisor", "supervisor", shared.pid, "running") in rows and len(rows) == 6
+    assert document["identity"]["data_dir"] == shared.conf["data_dir"]
     assert all(row["cpu_percent"] is not None and row["rss_bytes"] > 0 for row in document["processes"])
 
 
-def test_status_without_conf_lists_the_nodes_of_this_user(running):
-    document = json.loads(running.command("status", "--json", "--interval", "0.05").stdout)
-    assert running.pid in {node["supervisor_pid"] for node in document["nodes"]}
+def test_status_without_conf_lists_the_nodes_of_this_user(shared):
+    document = json.loads(shared.command("status", "--json", "--interval", "0.05").stdout)
+    assert shared.pid in {node["supervisor_pid"] for node in document["nodes"]}
 
 
 def test_status_answers_when_every_worker_hangs(running):
@@ -77,6 +86,7 @@ def test_status_tells_a_node_that_is_not_running_from_one_whose_supervisor_is_go
     running.kill()
     done = running.command("status", *conf(running))
     assert done.returncode == ExitCode.STALE and "STALE" in done.stdout
+    assert running.row("supervisor")["state"] == "gone"
     wait_for(lambda: not running.processes(), 10)
     running.start()
     running.stop()
@@ -84,9 +94,9 @@ def test_status_tells_a_node_that_is_not_running_from_one_whose_supervisor_is_go
     assert done.returncode == ExitCode.NOT_RUNNING and "is not running" in done.stderr
 
 
-def test_status_watch_goes_on_until_it_is_interrupted(running):
+def test_status_watch_goes_on_until_it_is_interrupted(shared):
     watching = subprocess.Popen(
-        [sys.executable, "-m", "dynomite_mp", "status", "--watch", "--interval", "0.05", *conf(running)],
+        [sys.executable, "-m", "dynomite_mp", "status", "--watch", "--interval", "0.05", *conf(shared)],
         cwd=REPO,
         stdout=subprocess.PIPE,
         text=True,
@@ -146,12 +156,27 @@ def test_a_daemon_is_started_when_the_command_returns(minimal):
     assert "stopped" in log.read_text()
 
 
-def test_a_daemon_that_cannot_start_says_so_and_fails(running, nodes):
-    second = nodes.make(program=MINIMAL_NODE, listen=running.conf["listen"])
+def test_a_daemon_that_cannot_start_says_so_and_fails(shared, nodes):
+    second = nodes.make(program=MINIMAL_NODE, listen=shared.conf["listen"])
     second.write_conf()
     second.spawn("start", *conf(second), "--daemonize")
     assert second.wait() == ExitCode.BOOT_FAILED
     assert "address already in use" in second.log()
+
+
+def test_a_daemon_whose_worker_cannot_boot_fails_with_that_code(nodes):
+    node = nodes.make(program=MINIMAL_NODE, environ={"MINIMAL_BOOT_FAILURE": "admin"})
+    node.write_conf()
+    node.spawn("start", *conf(node), "--daemonize", "--output", str(node.directory / "log"))
+    assert node.wait() == ExitCode.BOOT_FAILED
+
+
+def test_a_start_that_logs_to_a_file_still_says_on_the_terminal_why_it_failed(shared, nodes):
+    second = nodes.make(program=MINIMAL_NODE, listen=shared.conf["listen"])
+    log = second.directory / "log"
+    second.start("--output", str(log), wait=False)
+    assert second.wait() == ExitCode.BOOT_FAILED
+    assert "address already in use" in second.log() and "address already in use" in log.read_text()
 
 
 def test_a_broken_file_is_reported_whole(minimal):
@@ -227,8 +252,8 @@ def test_c_dynomite_says_whether_the_syntax_is_valid(minimal):
     assert bad.stderr.endswith(f"dynomite: configuration file '{path}' syntax is invalid\n")
 
 
-def test_a_start_with_the_options_of_c_dynomite_fails_with_1(running, nodes):
-    second = nodes.make(listen=running.conf["listen"])
+def test_a_start_with_the_options_of_c_dynomite_fails_with_1(shared, nodes):
+    second = nodes.make(listen=shared.conf["listen"])
     second.write_conf()
     done = dynomite("-c", str(second.conf_path), "-p", str(second.directory / "pid"), "-v", "11", "-m", "16384")
     assert done.returncode == 1

@@ -117,15 +117,15 @@ def test_the_pidfile_holds_the_pid_and_goes_with_the_node(minimal):
 # ---- crash -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", WORKERS)
-def test_a_killed_worker_is_replaced_and_the_others_stay(running, name):
-    before = {row["name"]: row["pid"] for row in running.status()["processes"]}
-    os.kill(before[name], signal.SIGKILL)
-    row = replaced(running, name, before[name])
-    assert row["restarts"] == 1 and row["last_exit"] == 128 + signal.SIGKILL
-    after = {row["name"]: row["pid"] for row in running.status()["processes"]}
-    assert {name: pid for name, pid in after.items() if before[name] != pid} == {name: row["pid"]}
-    assert running.call("PING") == b"PONG"
+def test_a_killed_worker_is_replaced_and_the_others_stay(running):
+    for name in WORKERS:
+        before = {row["name"]: row["pid"] for row in running.status()["processes"]}
+        os.kill(before[name], signal.SIGKILL)
+        row = replaced(running, name, before[name])
+        assert row["restarts"] == 1 and row["last_exit"] == 128 + signal.SIGKILL
+        after = {row["name"]: row["pid"] for row in running.status()["processes"]}
+        assert {name: pid for name, pid in after.items() if before[name] != pid} == {name: row["pid"]}
+        assert running.call("PING") == b"PONG"
 
 
 def test_a_client_that_connects_while_no_worker_runs_is_served_by_the_next(running):
@@ -169,7 +169,6 @@ def test_a_hanging_loop_is_aborted_with_a_stack_dump_and_replaced(running):
     pid = running.pid_of("io[0]")
     with running.connect() as client:
         client.send("HANG")
-        wait_for(lambda: any("no sign of life" in line for line in running.status()["problems"]), 10)
         row = replaced(running, "io[0]", pid)
     assert row["last_exit"] == 128 + signal.SIGABRT
     assert "SIGABRT" in running.log() and "minimal_workers.py" in running.log()
@@ -184,13 +183,13 @@ def test_a_stopped_worker_is_killed_and_replaced(running):
 
 
 def test_a_node_that_was_stopped_as_a_whole_goes_on_with_the_same_processes(running):
-    """Longer than the liveness limit of this node, 3 s."""
+    """Longer than the liveness limit of this node, 2 s."""
     before = {row["name"]: row["pid"] for row in running.status()["processes"]}
     stopped = [psutil.Process(pid) for pid in before.values()]
     for process in stopped:
         process.suspend()
     try:
-        wait_for(lambda: running.row("io[0]")["silent_ms"] > 5_000, 10)
+        wait_for(lambda: running.row("io[0]")["silent_ms"] > 3_500, 10)
     finally:
         for process in stopped:
             process.resume()
@@ -276,11 +275,11 @@ def test_the_next_start_waits_for_the_orphans_and_replaces_the_stale_slab(runnin
 
 
 def test_reload_says_what_is_in_force_and_what_is_not(running):
-    running.conf |= {"log_level": 7, "timeout": 1234}
+    running.conf |= {"log_level": 7, "backlog": 77}
     running.write_conf()
     running.signal(signal.SIGHUP)
     running.logged("log_level: 6 -> 7, in force now")
-    running.logged("timeout: 5000 -> 1234, takes effect at the next start")
+    running.logged("backlog: 512 -> 77, takes effect at the next start")
     wait_for(lambda: running.call("SETTING", "log_level") == b"7", 5)
 
 

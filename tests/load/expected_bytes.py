@@ -127,7 +127,7 @@ class ReplyChecker:
         else:
             wanted = b"\r\n"[self._offset - head - first.size :][: len(view)]
         if view[: len(wanted)] != wanted:
-            self._wrong(first, bytes(view[: len(wanted)]), wanted)
+            self._wrong(first, bytes(view[: len(wanted) + 200]), wanted)
         self._offset += len(wanted)
         return len(wanted), self._offset == total
 
@@ -135,5 +135,5 @@ class ReplyChecker:
         place = next((n for n, (a, b) in enumerate(zip(got, wanted, strict=False)) if a != b), 0)
         raise WrongReplyError(
             f"reply {self.checked + 1}, to {first.about}, byte {self._offset + place}: "
-            f"wanted {wanted[place : place + 60]!r}, got {got[place : place + 60]!r}"
+            f"wanted {wanted[place : place + 60]!r}, got {got[place : place + 120]!r}"
         )

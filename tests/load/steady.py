@@ -84,7 +84,7 @@ class SteadyResult:
 
     def longest_gap_s(self, start_s: float = 0.0, end_s: float | None = None) -> tuple[float, float]:
         """The longest time without an acknowledged operation inside the window, and when it began."""
-        end_s = self.seconds if end_s is None else end_s
+        end_s = self.seconds if end_s is None else min(end_s, self.seconds)
         last, longest, began = start_s, 0.0, start_s
         for at in (*(t for t in sorted(self.acknowledged_at) if start_s <= t <= end_s), end_s):
             if at - last > longest:
@@ -151,6 +151,9 @@ class Link(asyncio.Protocol):
 
     async def ask(self, *args: bytes) -> Any:
         assert self.transport is not None
+        if self.transport.is_closing():  # uvloop raises RuntimeError for a write to a transport that has gone
+            self.closed = True
+            raise ConnectionResetError("closed by the other side")
         self.waiting = asyncio.get_running_loop().create_future()
         self.transport.write(b"*%d\r\n" % len(args) + b"".join(b"$%d\r\n%s\r\n" % (len(a), a) for a in args))
         return await self.waiting

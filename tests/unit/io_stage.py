@@ -12,13 +12,14 @@ import asyncio
 import contextlib
 import os
 import socket
+import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Self
 
 import hiredis
-
 from dynomite_mp.cluster.route import RouteTable
+
 from dynomite_mp.cluster.topology import Node, Topology
 from dynomite_mp.config import Address
 from dynomite_mp.enums import Role
@@ -36,8 +37,9 @@ SIZES = {"io_ring_bytes": 65536, "replication_ring_bytes": 65536, "lane_overflow
 class PlayedStore:
     """The datastore: handshakes are answered, everything else waits for the test."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, moved: asyncio.Event) -> None:
         self.path = path
+        self._moved = moved
         self.waiting: asyncio.Queue[tuple[int, list[bytes]]] = asyncio.Queue()
         self.owed: list[asyncio.StreamWriter] = []  # writer of each request, in order of arrival
         self.writers: list[asyncio.StreamWriter] = []
@@ -76,6 +78,7 @@ class PlayedStore:
                 else:
                     self.owed.append(writer)
                     self.waiting.put_nowait((protocol, words))
+                    self._moved.set()
 
     async def request(self) -> tuple[int, list[bytes]]:
         return await asyncio.wait_for(self.waiting.get(), 5)
@@ -118,38 +121,49 @@ class Client:
     def close(self) -> None:
         self.writer.close()
 
+    def reset(self) -> None:
+        """Gone at once. After close() the other side still answers, as to one who has only half closed."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.writer.transport.abort()
+
 
 class Stage:
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, connections: int = 1) -> None:
         self._loop = asyncio.get_running_loop()
+        self._moved = asyncio.Event()  # something happened that a condition of until() may have waited for
+        self._connections = connections
         self._fabric = Fabric.create(
             f"/dynomite-mp.test.{os.getpid()}.{id(self)}", expand(1, SIZES), identity={}, boot_id=1
         )
         self.slab = self._fabric.port(Role.IO).slab
         self.sessions = Sessions(listen="test", worker_index=0, worker_count=1)
         self.path = IoPath(
-            lambda: self._loop.call_soon(self.path.turn),
+            lambda: self._loop.call_soon(self._turn),
             lambda: self._loop.call_later(0.01, self._tick),
             self.slab,
             self.sessions,
             RouteTable(Topology.build([Node("dc", "rack", "127.0.0.1", 8101, (0,), is_local=True)])),
+            datastore_connections=connections,
         )
-        self.store = PlayedStore(directory / "s")
+        self.store = PlayedStore(directory / "s", self._moved)
         self.links: list[DatastoreLink] = []
         self._sock = socket.socket()
         self._clients: list[Client] = []
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def open(cls, directory: Path, **budgets: int) -> AsyncIterator[Self]:
-        stage = cls(directory)
+    async def open(
+        cls, directory: Path, *, connections: int = 1, hash_tag: bytes = b"", **budgets: int
+    ) -> AsyncIterator[Self]:
+        stage = cls(directory, connections)
         try:
-            await stage.start(**budgets)
+            await stage.start(hash_tag, **budgets)
             yield stage
         finally:
             await stage.stop()
 
-    async def start(self, **budgets: int) -> None:
+    async def start(self, hash_tag: bytes = b"", **budgets: int) -> None:
         settings = {
             "timeout_ms": 2000,
             "client_soft_bytes": 1 << 20,
@@ -162,13 +176,14 @@ class Stage:
             "read_level": 0,
             "write_level": 0,
         }
-        self.path.configure(hash_name="murmur", hash_tag=b"", **{**settings, **budgets})
+        self.path.configure(hash_name="murmur", hash_tag=hash_tag, **{**settings, **budgets})
         await self.store.start()
-        self._loop.add_reader(self.path.fd, self.path.turn)
+        self._loop.add_reader(self.path.fd, self._turn)
         address = DatastoreAddress(Address("", 0, str(self.store.path)), managed=False)
         for group in (0, 1):
-            self.links.append(DatastoreLink(self.path, self._loop, address, group, 0, self._on_change))
-            self.links[-1].start()
+            for index in range(self._connections):
+                self.links.append(DatastoreLink(self.path, self._loop, address, group, index, self._on_change))
+                self.links[-1].start()
         await self.until(lambda: all(link.is_up or link.is_unsupported for link in self.links))
         self._sock.bind(("127.0.0.1", 0))
         self._sock.listen(64)
@@ -178,9 +193,14 @@ class Stage:
     def _accept(self, fd: int, address: Any) -> None:
         self.path.accept(fd, str(address))
 
+    def _turn(self) -> None:
+        self.path.turn()
+        self._moved.set()
+
     def _tick(self) -> None:
         if self.path.tick():
             self._loop.call_later(0.01, self._tick)
+        self._moved.set()
 
     def _on_change(self, link: DatastoreLink) -> None:
         if link.hello:
@@ -189,7 +209,8 @@ class Stage:
     async def until(self, condition: Any) -> None:
         async def wait() -> None:
             while not condition():
-                await asyncio.sleep(0.002)
+                self._moved.clear()
+                await self._moved.wait()
 
         await asyncio.wait_for(wait(), 5)
 

@@ -5,7 +5,7 @@ import pytest
 from dynomite_mp.proto.dnode import DNODE_ENCRYPTED, DNODE_REQ, DNODE_REQ_FORWARD, DNODE_RES, DNODE_VERSION_C
 from dynomite_mp.proto.dnode_crypto import PeerCipher
 from dynomite_mp.proto.dnode_frames import DnodeFrame, encode_frame, frame_dnode, whole_reply, whole_request
-from dynomite_mp.proto.resp import frame_requests
+from dynomite_mp.proto.framer import frame_requests
 from tests.unit.dnode_recordings import MBUF_SIZE_BYTES, Recording, cluster_key, recordings
 
 EVERY = pytest.mark.parametrize("recording", recordings(), ids=lambda recording: recording.name)

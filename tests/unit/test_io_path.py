@@ -50,11 +50,24 @@ async def test_a_reply_finds_its_client(stage: Stage) -> None:
     assert await first.reply() == b"first"
 
 
+@pytest.mark.parametrize("tag", [b"{}", "\N{SECTION SIGN}".encode()])
+async def test_keys_with_one_hash_tag_share_a_connection(tmp_path: Path, tag: bytes) -> None:
+    async with Stage.open(tmp_path, connections=8, hash_tag=tag) as stage:
+        client = await stage.client()
+        connections = []
+        for key in [b"%cuser%c%d" % (*tag, i) for i in range(20)] + [b"user%d" % i for i in range(20)]:
+            client.send("GET", key)
+            await stage.store.request()
+            connections.append(stage.store.owed[-1])
+        assert len(set(connections[:20])) == 1
+        assert len(set(connections[20:])) > 1
+
+
 async def test_late_reply_of_a_client_that_has_gone_is_swallowed(stage: Stage) -> None:
     gone, stays = await stage.client(), await stage.client()
     gone.send("GET", "a")
     await stage.store.request()
-    gone.close()
+    gone.reset()
     await stage.until(lambda: stage.path.clients == 1)
     stays.send("GET", "b")
     await stage.store.request()
@@ -210,7 +223,8 @@ async def test_hard_limit_closes_a_client_that_never_reads(tmp_path: Path) -> No
         (b"*1\r\n$-5\r\n", "invalid bulk length"),
         (b"*99999999999999999999\r\n", "invalid multibulk length"),
         (b"*1\r\n$9223372036854775808\r\n", "invalid bulk length"),
-        (b"*2\r\n$4\r\nPING\r\n!3\r\n", "expected '$'"),
+        (b"*2\r\n$4\r\nPING\r\n!3\r\n", "expected '$', got '!'"),
+        (b"*2\r\n$4\r\nPING\r\n\r\n", "expected '$', got ' '"),
         (b"x" * 70000, "too big inline request"),
         (b'SET k "unbalanced\r\n', "unbalanced quotes"),
     ],

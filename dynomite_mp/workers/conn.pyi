@@ -1,0 +1,39 @@
+import socket
+from collections.abc import Callable
+from typing import Any
+
+class PollSet:
+    """An epoll set; `schedule_turn()` is called when `turn` is wanted although no event will come."""
+
+    @property
+    def fd(self) -> int:
+        """What the event loop watches: readable when `turn` has something to do."""
+
+    def __init__(self, schedule_turn: Callable[[], object]) -> None: ...
+    def turn(self) -> None: ...
+    def want_turn(self) -> None: ...
+    def connections(self) -> list[Conn]: ...
+    def buffered_bytes(self) -> int: ...
+    def shrink_idle(self) -> None: ...
+    def close_all(self) -> None: ...
+
+class Conn:
+    """A socket of a PollSet."""
+
+    @property
+    def fd(self) -> int:
+        """-1 once it is closed."""
+
+class Listener(Conn):
+    """Calls `on_accept(fd, address)` for each new connection; address is what socket.accept() gives."""
+
+    def __init__(
+        self,
+        poll: PollSet,
+        sock: socket.socket,
+        on_accept: Callable[[int, Any], object],
+        on_exhausted: Callable[[], object],
+    ) -> None: ...
+    def stop(self) -> None: ...
+    def restart(self) -> None: ...
+    def close(self) -> None: ...

@@ -1,0 +1,1 @@
+"""When two replicas' replies are equal: no Python face."""

@@ -1,0 +1,57 @@
+from collections.abc import Callable, Iterable, Sequence
+
+from dynomite_mp.cluster.topology import Node, Rack
+from dynomite_mp.ipc.counters import SlabWriter
+from dynomite_mp.ipc.ring import SpscRing
+from dynomite_mp.workers.data_path import DataPath
+from dynomite_mp.workers.peer_out_conn import PeerOutConn
+
+class RemoteRack:
+    def __init__(self, rack: Rack) -> None: ...
+    @property
+    def nodes(self) -> tuple[Node, ...]: ...
+
+class RemoteDatacenter:
+    """`racks` in the order in which they are tried."""
+
+    def __init__(self, name: str, index: int, racks: Sequence[Rack]) -> None: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def index(self) -> int: ...
+    @property
+    def sent(self) -> int: ...
+    @property
+    def failed_over(self) -> int: ...
+    @property
+    def dropped(self) -> int: ...
+    def rack_list(self) -> list[RemoteRack]: ...
+    def lag(self, now_ns: int) -> tuple[int, int, int]:
+        """Requests awaiting a reply, their bytes, age of the oldest in ns."""
+
+class WanPath(DataPath):
+    """The data plane of the replication process."""
+
+    def __init__(
+        self,
+        schedule_turn: Callable[[], object],
+        schedule_tick: Callable[[], object],
+        slab: SlabWriter,
+        on_verdict: Callable[[int, int, int, int, bytes], object],
+        *,
+        reply_timeout_ms: int,
+        peer_bytes: int,
+    ) -> None:
+        """on_verdict(worker, req_id, dc_index, status, reply)."""
+    def set_datacenters(
+        self, datacenters: list[RemoteDatacenter], conns: Iterable[tuple[RemoteRack, int, PeerOutConn]]
+    ) -> None:
+        """`conns` are (rack, place in it, connection) to keep."""
+    def drain(self, ring: SpscRing, other_record: Callable[[int, bytes], object]) -> int:
+        """How many records there were; other_record(type, payload) gets the cold ones."""
+    def replicate_payload(self, payload: bytes) -> None: ...
+    def tick(self) -> bool:
+        """Deadlines; True: call it again in 10 ms."""
+    def owes(self) -> bool: ...
+    def lags(self) -> dict[str, tuple[int, int, int, int, int, int]]:
+        """{datacenter: (requests awaiting a reply, their bytes, ms since the oldest, sent, failed over, dropped)}."""

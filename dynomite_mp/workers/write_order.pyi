@@ -1,0 +1,2 @@
+class WriteOrder:
+    """Nothing of it is visible to Python."""
