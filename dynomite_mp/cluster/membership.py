@@ -365,8 +365,11 @@ class Membership:
             else:
                 return False  # an old record of this node tells its claim, or that a twin is gone
             rank = (raw[1], raw[2], raw[3])
-            # Accusations of the same incarnation add up, so those are looked at.
-            return known is not None and (rank < known.rank or (rank == known.rank and raw[3] != Liveness.SUSPECT))
+            if known is None or rank > known.rank:
+                return False
+            # Accusations of the same incarnation add up.
+            suspicion = known.suspicion
+            return rank < known.rank or raw[3] != Liveness.SUSPECT or suspicion is None or suspicion.is_settled(raw[7])
         except (TypeError, IndexError, KeyError):
             return False
 
