@@ -114,6 +114,7 @@ class Port:
     def attach(self) -> None:
         """First thing in a (re)started process. A predecessor may have died after publishing and before ringing."""
         self.slab.reset_gauges()
+        self.slab.post(b"")
         for bell in self.doorbells.values():
             bell.ring()
 
