@@ -54,7 +54,7 @@ class PeerLink:
         self._backoff_ms = BACKOFF_FIRST_MS
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
-        self._is_resting = False
+        self.is_resting = False
         self._same_dc = same_dc
         self.node = node
         self.index = index
@@ -87,7 +87,7 @@ class PeerLink:
 
     def rest(self) -> None:
         """Taken out of service by the operator: closed, and not made again until wake()."""
-        self._is_resting = True
+        self.is_resting = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -95,13 +95,13 @@ class PeerLink:
             self.conn.close()
 
     def wake(self) -> None:
-        if self._is_resting:
-            self._is_resting = False
+        if self.is_resting:
+            self.is_resting = False
             self.start()
 
     def reset(self) -> None:
         """Connect anew."""
-        if self._is_resting:
+        if self.is_resting:
             self.wake()
         elif self.conn is not None:
             self.conn.close()
@@ -112,7 +112,7 @@ class PeerLink:
         except OSError as failure:
             self._retry(failure.strerror or str(failure))
             return
-        if self._is_closed or self._is_resting:
+        if self._is_closed or self.is_resting:
             sock.close()
             return
         cipher = self._key.new_link() if self._key is not None else None
@@ -150,7 +150,7 @@ class PeerLink:
         if why != self.last_error:
             log.warning("peer %s: %s; trying again", self.node.address, why)
             self.last_error = why
-        if not self._is_closed and not self._is_resting:
+        if not self._is_closed and not self.is_resting:
             self._timer = self._loop.call_later(self._backoff_ms / 1000, self.start)
             self._backoff_ms = min(2 * self._backoff_ms, BACKOFF_MAX_MS)
 
