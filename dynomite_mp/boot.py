@@ -169,9 +169,7 @@ def _lock(path: Path, patience_ms: int, mode: int) -> LockedFile:
 
 
 def _is_alive(pid: int) -> bool:
-    """Whether the supervisor with that pid still runs. 0 (no pid yet) counts as one that is just starting."""
-    if pid == 0:
-        return True
+    """Whether the supervisor with that pid still runs. No pid (0) means: not written yet, so look again."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:

@@ -31,7 +31,23 @@ POLL_S = 0.05
 conf_option = click.option("--conf", "-c", type=CONF, metavar="FILE", help="Configuration file of the node.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class Commands(click.Group):
+    """The commands below, and those of cluster_command.py, which is imported when one of them is named."""
+
+    elsewhere = ("cluster", "tokens")
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *self.elsewhere])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.elsewhere:
+            return super().get_command(ctx, cmd_name)
+        from dynomite_mp import cluster_command
+
+        return cluster_command.COMMANDS[cmd_name]
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def commands() -> None:
     """A sharding and replication layer in front of Redis, Valkey and memcached."""
 
@@ -83,7 +99,9 @@ def start_node(options: "StartOptions", *, daemonize: bool) -> int:
             daemon.detach_output(has_log_file=options.output is not None)
 
     try:
-        return supervisor.run_node(options, on_booted=on_booted, on_serving=lambda: report(ExitCode.OK))
+        code = supervisor.run_node(options, on_booted=on_booted, on_serving=lambda: report(ExitCode.OK))
+        report(code)
+        return code
     except boot.BootError as error:
         complain(str(error))
         if options.output is not None:

@@ -27,9 +27,14 @@ def go_to_background() -> Callable[[int], None]:
     if os.fork() > 0:
         os._exit(ExitCode.OK)
 
+    told = False
+
     def report(code: int) -> None:
-        os.write(writing, bytes([code]))
-        os.close(writing)
+        nonlocal told
+        if not told:
+            told = True
+            os.write(writing, bytes([code]))
+            os.close(writing)
 
     return report
 

@@ -52,6 +52,13 @@ class Listeners:
             return [self.clients[index], self.peers[index]]
         return list(self.stats) if role is Role.ADMIN else []
 
+    def keep_only(self, role: Role, index: int) -> None:
+        """In a worker, which closes the descriptors of others by number: these objects must never do it again."""
+        own = self.of(role, index)
+        for sock in (*self.clients, *self.peers, *self.stats):
+            if sock not in own:
+                sock.detach()
+
     def close_io(self, index: int) -> None:
         """Nobody serves here any more: refuse instead of letting clients queue. A shared unix socket stays."""
         for sockets in (self.clients, self.peers):

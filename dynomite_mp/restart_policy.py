@@ -38,6 +38,7 @@ class Limits:
     crash_window_ms: int = 120_000
     backoff_first_ms: int = 250
     backoff_cap_ms: int = 10_000
+    fork_retry_ms: int = 1_000
     stale_ms: int = 10_000  # silence after which the event loop counts as hung; 0: this role has no pulse
     boot_ms: int = 60_000  # a process that is not ready by then is treated as stale
     abort_grace_ms: int = 1_000  # time for the stack dump between SIGABRT and SIGKILL
@@ -59,7 +60,7 @@ DRAIN_ORDER: Sequence[frozenset[Role]] = (
 _ALIVE = frozenset({ProcessState.STARTING, ProcessState.RUNNING, ProcessState.DRAINING})
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Child:
     """One process as the policy sees it; `pid` is 0 while there is none."""
 
@@ -194,6 +195,12 @@ def started(child: Child, pid: int, now_ms: int) -> None:
     child.aborted_at_ms = child.drained_at_ms = None
 
 
+def not_started(child: Child, now_ms: int) -> None:
+    """The system gave no process (no memory, too many processes): not its fault, so it is no crash; try again soon."""
+    child.state = ProcessState.BACKOFF
+    child.retry_at_ms = now_ms + child.limits.fork_retry_ms
+
+
 def ready(child: Child) -> None:
     """It serves. A word that arrives after the drain began changes nothing."""
     if child.state is ProcessState.STARTING:
@@ -253,6 +260,15 @@ def backoff_ms(limits: Limits, crashes: int) -> int:
         return 0
     doublings = min(crashes - 2, 30)
     return min(limits.backoff_first_ms << doublings, limits.backoff_cap_ms)
+
+
+def is_serving(children: Iterable[Child]) -> bool:
+    """Whether clients are served: datastore and io run, and nothing that may still come is missing."""
+    states = {child: child.state for child in children}
+    needed = {Role.IO, Role.DATASTORE}
+    if any(state not in (ProcessState.RUNNING, ProcessState.FAILED) for state in states.values()):
+        return False
+    return all(state is ProcessState.RUNNING for child, state in states.items() if child.role in needed)
 
 
 def decide(children: Sequence[Child], now_ms: int, shutdown: Shutdown | None = None) -> list[Action]:

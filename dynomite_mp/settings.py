@@ -162,7 +162,7 @@ class Config:
     dyn_seed_provider: SeedProvider = c_setting(
         "place", read.starts_with({p.value: p for p in SeedProvider}), "simple_provider",
         "Where the list of other nodes comes from: simple_provider (dyn_seeds only), florida_provider (HTTP) or"
-        " dns_provider (TXT record).", pending=True)
+        " dns_provider (TXT record).")
 
     servers: tuple[Server, ...] = c_setting(
         "datastore", read.read_server, None,
@@ -279,9 +279,13 @@ class Config:
         unit="ms", pending=True)
 
     enable_gossip: bool = c_setting(
-        "gossip", read.read_bool, "false", "Exchange membership with the other nodes.", pending=True)
+        "gossip", read.read_bool, "false",
+        "Exchange membership with the other nodes, over UDP on the port of dyn_listen; false: the seeds are the cluster.")
     gos_interval: int = c_number(
-        "gossip", "30000", "Period of gossip and of asking the seed provider.", unit="ms", pending=True)
+        "gossip", "30000", "Period of asking the seed provider and of telling C nodes.", unit="ms")
+    cluster_key: str | None = setting(
+        "gossip", read.read_text, None, "Secret that all nodes share; gossip without its signature is ignored.",
+        default_doc="none, gossip is not signed", example="secret", secret=True)
     env: str = c_setting(
         "gossip", read.read_text, "aws",
         "Which environment variables name this node: aws (EC2_*) or anything else (PUBLIC_*).",

@@ -53,6 +53,7 @@ class Spawner:
         def child_main() -> None:
             from dynomite_mp.workers import base
 
+            self._parts.listeners.keep_only(child.role, child.index)
             context = base.WorkerContext(
                 role=child.role,
                 index=child.index,

@@ -32,10 +32,10 @@ from typing import Any
 from dynomite_mp import __version__, boot, log, process, reload
 from dynomite_mp import restart_policy as policy
 from dynomite_mp.boot import Boot, BootError, StartOptions
+from dynomite_mp.boot_memory import make_fabric
 from dynomite_mp.enums import ExitCode, ProcessState, Role
-from dynomite_mp.ipc import wiring
 from dynomite_mp.ipc.proxies import Proxies, receivers
-from dynomite_mp.ipc.segment import Fabric, SegmentError
+from dynomite_mp.ipc.segment import SegmentError
 from dynomite_mp.ipc.spill import SpillDirectory
 from dynomite_mp.ipc.wiring import Endpoint
 from dynomite_mp.listeners import ListenFailed
@@ -130,7 +130,7 @@ class Supervisor:
         if not self.port.doorbell.prepare_sleep():
             return
         now = now_ms()
-        round_ms = ROUND_MS
+        round_ms = min(ROUND_MS, self.parts.notifier.watchdog_interval_ms or ROUND_MS)
         store = self.children.get(Endpoint(Role.DATASTORE, 0))
         if store is not None and store.state is ProcessState.STARTING:
             round_ms = min(max(PROBE_MS, (now - store.started_ms) // 10), PROBE_MAX_MS)
@@ -188,7 +188,7 @@ class Supervisor:
             self._last_publish_ms = now
             self.fabric.publish_rings()
         interval_ms = self.parts.notifier.watchdog_interval_ms
-        if interval_ms and now - self._last_watchdog_ms >= min(interval_ms, ROUND_MS):
+        if interval_ms and now - self._last_watchdog_ms >= min(interval_ms, ROUND_MS) // 2:
             self._last_watchdog_ms = now
             self.parts.notifier.watchdog()
 
@@ -223,13 +223,17 @@ class Supervisor:
             for key, value in self.settings.items():
                 self._tell(child, "set", [key, value])
             self._tell_role(Role.GOSSIP, "set", ["worker_started", [int(child.role), child.index]])
-        states = {other.state for other in self.children.values()}
-        if states == {ProcessState.RUNNING} and not self._has_served:
-            self._has_served = True
-            self.port.slab.set_header("state", ProcessState.RUNNING)
-            logger.info("serving clients on %s", self.config.listen)
-            self.parts.notifier.ready(f"serving clients on {self.config.listen}")
-            self._on_serving()
+        self._tell_if_serving()
+
+    def _tell_if_serving(self) -> None:
+        """Once, when the start is complete."""
+        if self._has_served or self.shutdown is not None or not policy.is_serving(self.children.values()):
+            return
+        self._has_served = True
+        self.port.slab.set_header("state", ProcessState.RUNNING)
+        logger.info("serving clients on %s", self.config.listen)
+        self.parts.notifier.ready(f"serving clients on {self.config.listen}")
+        self._on_serving()
 
     def _on_exit(self, child: Child, how: Exit) -> None:
         said = self._said.pop(key_of(child), "")
@@ -239,7 +243,10 @@ class Supervisor:
             logging.INFO if calm else logging.ERROR,
             "%s, pid %d, ended: %s%s", child.name, child.pid, how.text, f": {said}" if said else "",
         )  # fmt: skip
-        self._records[key_of(child)].set_header("last_exit", how.shell_code)
+        record = self._records[key_of(child)]
+        record.set_header("last_exit", how.shell_code)
+        if child.role is not Role.DATASTORE:
+            record.reset_gauges()  # it had connections; now it has none, and nobody else writes here
         if child.role is Role.DATASTORE and not expected:
             self._tell_role(Role.IO, "set", ["datastore_state", "down"])
             if how.code is not None and not child.was_ready:
@@ -261,6 +268,7 @@ class Supervisor:
         self.parts.notifier.status(f"{child.name} has failed")
         if child.role is Role.IO:
             self.parts.listeners.close_io(child.index)
+        self._tell_if_serving()
 
     def on_event_ready(self, sender: Endpoint, detail: Any) -> None:
         child = self.children[sender]
@@ -327,6 +335,8 @@ class Supervisor:
 
     def reload(self) -> tuple[bool, str]:
         """Read the configuration again, apply what can change while running, say what cannot, retry what had failed."""
+        if self.shutdown is not None:
+            return False, "the node is stopping"
         self.parts.notifier.reloading(time.monotonic_ns() // 1000)
         self.reopen_logs()
         verdict = reload.read_again(self.parts.options, self.config)
@@ -338,7 +348,8 @@ class Supervisor:
         for child in self.children.values():
             self._revive(child)
             self._tell(child, "reload", None)
-        self.parts.notifier.ready(f"serving clients on {self.config.listen}")
+        if self._has_served:
+            self.parts.notifier.ready(f"serving clients on {self.config.listen}")
         return not verdict.failed, "; ".join(verdict.lines)
 
     def reopen_logs(self) -> None:
@@ -365,7 +376,13 @@ class Supervisor:
                 process.kill(child.pid, signal.SIGKILL)
 
     def _start(self, child: Child) -> None:
-        policy.started(child, self._spawner.start(child, self.config), now_ms())
+        try:
+            pid = self._spawner.start(child, self.config)
+        except OSError as error:
+            logger.error("cannot start %s: %s", child.name, error)
+            policy.not_started(child, now_ms())
+            return
+        policy.started(child, pid, now_ms())
         record = self._records[key_of(child)]
         record.set_header("boot_count", child.boots)
         record.set_header("started_at_ns", time.time_ns())
@@ -409,7 +426,9 @@ class Supervisor:
             return ""
         path = Path(self.parts.store.log_path)
         with contextlib.suppress(OSError):
-            lines = path.read_bytes()[-LAST_WORDS_BYTES:].decode(errors="replace").strip().splitlines()
+            with open(path, "rb") as file:
+                file.seek(-min(LAST_WORDS_BYTES, path.stat().st_size), os.SEEK_END)
+                lines = file.read().decode(errors="replace").strip().splitlines()
             return f"{' | '.join(lines[-3:])} (see {path})"
         return ""
 
@@ -438,30 +457,6 @@ def start_order(parts: Boot) -> list[Endpoint]:
     store = [Endpoint(Role.DATASTORE, 0)] if parts.store is not None else []
     io = [Endpoint(Role.IO, index) for index in range(parts.config.io_workers)]
     return [*store, *io, Endpoint(Role.GOSSIP, 0), Endpoint(Role.REPLICATION, 0), Endpoint(Role.ADMIN, 0)]
-
-
-def make_fabric(parts: Boot) -> Fabric:
-    """All shared memory of the node. A slab of the same name that a killed node left behind is replaced."""
-    config = parts.config
-    sizes = {key: getattr(config, key) for key in wiring.size_keys()}
-    identity = {
-        "version": __version__,
-        "pool": config.pool,
-        "dc": config.datacenter,
-        "rack": config.rack,
-        "tokens": list(config.tokens),
-        "listen": str(config.listen),
-        "dyn_listen": str(config.dyn_listen),
-        "stats_listen": str(config.stats_listen),
-        "data_dir": str(parts.paths.data_dir),
-        "runtime_dir": str(parts.paths.runtime_dir),
-        "conf": str(Path(parts.options.conf).absolute()) if parts.options.conf else "",
-        "datastore": parts.store.binary.label if parts.store else str(config.datastore and config.datastore.address),
-    }
-    boot_id = int.from_bytes(os.urandom(8)) >> 1
-    return Fabric.create(
-        parts.paths.slab_name, wiring.expand(config.io_workers, sizes), identity=identity, boot_id=boot_id
-    )
 
 
 def run_node(

@@ -38,6 +38,7 @@ BANNED: tuple[tuple[str, str, str], ...] = (
     (r"\bdatetime\.(utc)?now\(", r"dynomite_mp/.*", "time.time() or a clock that is passed in"),
     # sleep(0) lets others run, sleep(3600) is meant to be cancelled.
     (r"(?<![\w.])(?:time|asyncio)\.sleep\((?!0\)|3600\))", r"tests/(unit|property|sim)/.*", "wait for the condition"),
+    (r"\bRandom\(", r"dynomite_mp/(proto|cluster)/.*", "take one as an argument"),
     (r"(?<![\w.])print\(", r"dynomite_mp/(?!cli|settings|__main__).*", "logging, or click.echo in cli"),
     (r"#\s*type:\s*ignore(?!\[)", r".*", "name the error code"),
     (r"#\s*noqa(?!:)", r".*", "name the rule"),
@@ -257,6 +258,7 @@ WRONG = [
     (banned_words, "a.py", "try:\n    pass\nexcept:\n    pass\n"),
     (banned_words, "tests/unit/test_a.py", "    time.sleep(1)\n"),
     (banned_words, "dynomite_mp/a.py", "print(1)\n"),
+    (banned_words, "dynomite_mp/cluster/a.py", "x = random.Random(1)\n"),
     (banned_words, "a.py", "x = f()  # type: ignore\n"),
     (banned_words, "a.py", "# TODO later\n"),
     (banned_words, "dynomite_mp/a.pyx", 'include "b.pyx"\n'),

@@ -103,9 +103,13 @@ class Suspicion:
         self.confirmers = {by}
         self.deadline_ms = now_ms + suspicion_timeout_ms(0, self.needed, self.min_ms, self.max_ms)
 
+    def is_settled(self, by: int) -> bool:
+        """Whether one more accusation, by him, changes nothing."""
+        return by in self.confirmers or len(self.confirmers) > self.needed
+
     def confirm(self, by: int) -> bool:
         """Another accuser; True when that is news worth telling."""
-        if by in self.confirmers or len(self.confirmers) > self.needed:
+        if self.is_settled(by):
             return False
         self.confirmers.add(by)
         timeout_ms = suspicion_timeout_ms(len(self.confirmers) - 1, self.needed, self.min_ms, self.max_ms)

@@ -19,8 +19,7 @@ packets and events since the last one; tick() called late blames nobody but this
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgpack  # type: ignore[import-untyped]
 
@@ -40,6 +39,9 @@ from dynomite_mp.cluster.membership_view import Outcome, View
 from dynomite_mp.config_values import Seed
 from dynomite_mp.enums import NodeState, SecureServerOption
 
+if TYPE_CHECKING:
+    from random import Random
+
 
 class Membership:
     """One node's view of the cluster."""
@@ -47,7 +49,7 @@ class Membership:
     def __init__(
         self,
         identity: Identity,
-        rng: Random,
+        rng: "Random",
         now_ms: int,
         *,
         timings: Timings = LAN,
@@ -55,12 +57,15 @@ class Membership:
         secure: SecureServerOption = SecureServerOption.NONE,
         c_interval_ms: int = 30_000,
         first_version: int = 1,
+        gossips: bool = True,
     ) -> None:
-        """`first_version` is above every version that this node published before."""
+        """`first_version` is above every version that this node published before. A node that does not gossip asks
+        nobody and is asked by nobody: it knows its seeds, C gossip text and links."""
         self._timings = timings
         self._rng = rng
         self._key = key
         self._secure = secure
+        self._gossips = gossips
         self._now_ms = now_ms
         self._wakeup_ms = now_ms
         self._next_gossip_ms = now_ms
@@ -91,7 +96,8 @@ class Membership:
     def _take_seeds(self, seeds: Iterable[Seed], contacts: Iterable[Address]) -> None:
         listed = list(seeds)
         self.guests.take_seeds(listed)
-        self._exchanger.set_contacts([*((s.address.host, s.address.port) for s in listed), *contacts])
+        if self._gossips:
+            self._exchanger.set_contacts([*((s.address.host, s.address.port) for s in listed), *contacts])
 
     def step(self, now_ms: int, source: Address, data: bytes) -> Outputs:
         """A datagram came."""
@@ -354,13 +360,16 @@ class Membership:
         try:
             if raw[0] != self.own.node_id:
                 known = self.view.members.get(raw[0])
-            elif raw[8] is None:
+            elif raw[8] is None and not self.own.twin:
                 known = self.own.member
             else:
-                return False  # an old record of this node tells its claim
+                return False  # an old record of this node tells its claim, or that a twin is gone
             rank = (raw[1], raw[2], raw[3])
-            # Accusations of the same incarnation add up, so those are looked at.
-            return known is not None and (rank < known.rank or (rank == known.rank and raw[3] != Liveness.SUSPECT))
+            if known is None or rank > known.rank:
+                return False
+            # Accusations of the same incarnation add up.
+            suspicion = known.suspicion
+            return rank < known.rank or raw[3] != Liveness.SUSPECT or suspicion is None or suspicion.is_settled(raw[7])
         except (TypeError, IndexError, KeyError):
             return False
 

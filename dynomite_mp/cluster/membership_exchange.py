@@ -11,7 +11,7 @@ Not here: what the records change (membership.py).
 """
 
 from collections.abc import Iterable
-from random import Random
+from typing import TYPE_CHECKING
 
 from dynomite_mp.cluster.failure import Timings
 from dynomite_mp.cluster.membership_own import OwnRecord
@@ -20,6 +20,9 @@ from dynomite_mp.cluster.membership_post import Post
 from dynomite_mp.cluster.membership_probe import NEVER_MS, Prober
 from dynomite_mp.cluster.membership_record import Address, Member
 from dynomite_mp.cluster.membership_view import View, ranges
+
+if TYPE_CHECKING:
+    from random import Random
 
 JOIN_CONTACTS = 3
 ANSWERS_PER_S = 200
@@ -30,7 +33,7 @@ class Exchanger:
     """Keeps this node's view equal to those of the others."""
 
     def __init__(
-        self, own: OwnRecord, view: View, prober: Prober, post: Post, timings: Timings, rng: Random, now_ms: int
+        self, own: OwnRecord, view: View, prober: Prober, post: Post, timings: Timings, rng: "Random", now_ms: int
     ) -> None:
         self.contacts: tuple[Address, ...] = ()
         self._own = own

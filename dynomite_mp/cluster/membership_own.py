@@ -144,18 +144,25 @@ class OwnRecord:
         member = self.member
         if news.profile is not None and news.profile.place == member.profile.place:
             self._keep_claim(news.profile.claim)
-        if self.leaving or news.rank <= member.rank:
+        if self.leaving:
             return
-        accused = news.liveness is not Liveness.ALIVE
-        if news.profile is not None and news.liveness <= Liveness.SUSPECT and news.profile.address != member.address:
+        alive = news.liveness <= Liveness.SUSPECT
+        elsewhere = news.profile is not None and news.profile.address != member.address
+        if alive and elsewhere and (news.rank > member.rank or not self.announced):
+            # Perhaps this node itself before it moved: then that one will be called down soon.
             self._meet_twin(news)
+            return
+        if not alive:
+            self.twin = False
+        if news.rank <= member.rank:
+            self._announce()
             return
         if news.boot > member.boot:
             # Nobody but this node raises its boot: it did so in a life that this one has forgotten.
             self._post.event(Happened.BOOT_BEHIND, member, f"the others know boot {news.boot}")
             member.boot = news.boot
         member.incarnation = news.incarnation
-        self.twin = False
+        accused = news.liveness is not Liveness.ALIVE
         if not self.announced:
             self._announce()
             return

@@ -8,14 +8,16 @@ Invariants: a packet to somebody who is suspected or called down carries that ve
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dynomite_mp.cluster.failure import Timings, retransmissions
 from dynomite_mp.cluster.membership_packets import PACKET_BYTES, Kind, Writer
 from dynomite_mp.cluster.membership_record import Address, Liveness, Member
 from dynomite_mp.cluster.membership_rumours import Rumours
 from dynomite_mp.cluster.membership_view import View
+
+if TYPE_CHECKING:
+    from random import Random
 
 _HEAD_ROOM_BYTES = 100
 _SEQUENCES = 2**32
@@ -90,7 +92,7 @@ class Figures:
 class Post:
     """What all parts of one node's membership send through."""
 
-    def __init__(self, writer: Writer, view: View, timings: Timings, rng: Random) -> None:
+    def __init__(self, writer: Writer, view: View, timings: Timings, rng: "Random") -> None:
         self.rumours = Rumours()
         self.figures = Figures()
         self._writer = writer

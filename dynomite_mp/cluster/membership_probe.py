@@ -11,13 +11,16 @@ Not here: what follows from a failure (membership.py).
 Invariants: one probe per target at a time; a late wake-up moves deadlines, it never fails a probe.
 """
 
-from random import Random
+from typing import TYPE_CHECKING
 
 from dynomite_mp.cluster.failure import LocalHealth, Timings
 from dynomite_mp.cluster.membership_packets import Kind
 from dynomite_mp.cluster.membership_post import Post
 from dynomite_mp.cluster.membership_record import Address, Member
 from dynomite_mp.cluster.membership_view import View
+
+if TYPE_CHECKING:
+    from random import Random
 
 RELAYED_LIMIT = 256
 """Questions of others under way at once; more are not taken."""
@@ -65,7 +68,7 @@ class Call:
 class Prober:
     """All questions under way."""
 
-    def __init__(self, dc: str, view: View, post: Post, timings: Timings, rng: Random) -> None:
+    def __init__(self, dc: str, view: View, post: Post, timings: Timings, rng: "Random") -> None:
         self.health = LocalHealth(timings.health_max)
         self.answered: dict[Address, int] = {}
         """Which member answered at an address that was called."""

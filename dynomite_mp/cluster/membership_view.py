@@ -92,7 +92,8 @@ class View:
         self.fingerprint ^= _hash_of(known)
         if news.liveness is not known.liveness:
             known.changed_ms = now_ms
-            self._present = None
+            if (news.liveness <= Liveness.SUSPECT) != known.is_present:
+                self._present = None
         if news.boot != known.boot:
             known.heard_ms = 0
         known.boot, known.incarnation, known.liveness = news.boot, news.incarnation, news.liveness

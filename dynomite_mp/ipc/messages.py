@@ -45,6 +45,7 @@ EVENT: Final = 0x20
 COMMAND: Final = 0x30
 TOPOLOGY: Final = 0x40
 LINK_STATE: Final = 0x48
+GOSSIP_TEXT: Final = 0x49
 REPLICATE: Final = 0x50
 REPLICA_REPLY: Final = 0x58
 SHARD_REQUEST: Final = 0x60
@@ -104,6 +105,15 @@ _ROWS = (
         ("peer", "up"),
         1,
         "advice: a link to a peer came up or went down",
+        with_sender=True,
+    ),
+    Message(
+        GOSSIP_TEXT,
+        "gossip_text",
+        "io > gossip",
+        ("text",),
+        1,
+        "gossip of a C node, which came in on the peer port",
         with_sender=True,
     ),
     Message(

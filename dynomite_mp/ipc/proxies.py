@@ -175,6 +175,9 @@ class GossipProxy(WorkerProxy):
     def link_state(self, peer: str, up: bool) -> bool:
         return self._send(messages.LINK_STATE, peer, up)
 
+    def gossip_text(self, text: bytes) -> bool:
+        return self._send(messages.GOSSIP_TEXT, text)
+
 
 class AdminProxy(WorkerProxy):
     def command_result(self, request_id: int, ok: bool, detail: Any = None) -> bool:

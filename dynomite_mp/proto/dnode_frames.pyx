@@ -55,7 +55,7 @@ ExtensionFields = namedtuple(
     "version",
     defaults=(0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 1),
 )
-ERROR_NAMES = {
+cdef dict ERROR_NAMES = {
     DNODE_JUNK: "no frame header",
     DNODE_DATA_LENGTH: "data field too long",
     DNODE_PAYLOAD_LENGTH: "payload too long",

@@ -22,7 +22,7 @@ from dynomite_mp.proto.wire_errors cimport append_error
 from dynomite_mp.workers.conn cimport Conn
 from dynomite_mp.workers.data_path cimport HOLD, PAUSE_HELD, TAKEN, DataPath
 from dynomite_mp.workers.request cimport (
-    REQUEST_ANSWERED, REQUEST_DONE, REQUEST_WAITING, Request, queue_len, queue_push, request_new, request_release,
+    REQUEST_ANSWERED, REQUEST_DONE, REQUEST_WAITING, Request, queue_len, queue_push, request_new,
 )
 from dynomite_mp.workers.shard_link cimport ShardLink
 from dynomite_mp.workers.source_conn cimport SourceConn

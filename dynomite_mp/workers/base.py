@@ -152,6 +152,7 @@ class WorkerLoop:
         self._drain_asked = asyncio.Event()
         self._drain_budget_s = worker.config.drain_timeout_ms / 1000
         self._next_tick_s = 0.0
+        self._sigterms = 0
         self._retry: asyncio.TimerHandle | None = None
 
     async def run(self) -> ExitCode:
@@ -244,8 +245,10 @@ class WorkerLoop:
     # -- leaving -----------------------------------------------------------------------------------------------------
 
     def _on_sigterm(self) -> None:
-        if self._drain_asked.is_set():
-            _exit(ExitCode.FAILURE)  # asked twice: whatever is in flight is lost
+        """A signal to the whole process group comes beside the supervisor's order; only a second one means haste."""
+        self._sigterms += 1
+        if self._sigterms > 1:
+            _exit(ExitCode.FAILURE)  # whatever is in flight is lost
         self.ask_drain("SIGTERM")
 
     def _on_lifeline(self) -> None:

@@ -21,28 +21,28 @@ Invariants:
 
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from dynomite_mp.cluster.quorum cimport (
-    QUORUM_AGREED, QUORUM_DIFFER, QUORUM_FAILED, QUORUM_WAIT, REPLICA_GOOD, ReplySet, reply_set_bad,
+    QUORUM_DIFFER, QUORUM_FAILED, QUORUM_WAIT, REPLICA_GOOD, ReplySet, reply_set_bad,
     reply_set_good, reply_set_new,
 )
 from dynomite_mp.cluster.route cimport (
-    NO_OWNER, PLAN_EACH_SAFE_QUORUM, PLAN_LOCAL, PLAN_ONE_READ, PLAN_ONE_WRITE, PLAN_QUORUM, PLAN_SAFE_QUORUM,
+    NO_OWNER, PLAN_EACH_SAFE_QUORUM, PLAN_LOCAL, PLAN_ONE_READ, PLAN_ONE_WRITE, PLAN_QUORUM,
     RouteTable,
 )
-from dynomite_mp.proto.buffer cimport buf_append, buf_clear, buf_len, buf_ptr
+from dynomite_mp.proto.buffer cimport buf_len, buf_ptr
 from dynomite_mp.proto.command_lookup cimport (
     ACCESS_WRITE, KEYS_NONE, ROUTING_LOCAL_NODE, ROUTING_RACK_OWNER, CommandRow, command_row,
 )
 from dynomite_mp.proto.dnode cimport (
-    DNODE_HEADER_MOST, DNODE_REQ, EXTENSION_MOST, Extension, encode_dnode, encode_extension,
+    DNODE_HEADER_MOST, DNODE_REQ, EXTENSION_MOST, Extension, encode_extension,
 )
 from dynomite_mp.proto.wire_errors cimport error_text
 from dynomite_mp.workers.answers cimport Answers
 from dynomite_mp.workers.conn cimport Conn
-from dynomite_mp.workers.data_path cimport GROUP_RESP3, GROUPS, HOLD, REFUSED, TAKEN
+from dynomite_mp.workers.data_path cimport GROUP_RESP3, HOLD, REFUSED, TAKEN
 from dynomite_mp.workers.datastore_conn cimport DatastoreConn
 from dynomite_mp.workers.peer_out_conn cimport PeerOutConn
 from dynomite_mp.workers.remote_lane cimport RemoteLane

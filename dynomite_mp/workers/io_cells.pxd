@@ -28,6 +28,8 @@ cdef struct IoCells:
     int store_response_bytes[4]
     int store_timeouts[2]   # by group
     int store_errors[2]
+    int store_ejects
+    int peer_ejects
     int no_quorum_writes
     int no_quorum_reads
     int peer_requests

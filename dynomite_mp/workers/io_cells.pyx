@@ -29,6 +29,8 @@ cdef void bind_cells(IoCells* cells):
     cells.shard_received = cell_index("shard_requests_received")
     cells.shard_replies_sent = cell_index("shard_replies_sent")
     cells.shard_replies_received = cell_index("shard_replies_received")
+    cells.store_ejects = cell_index("server_ejects")
+    cells.peer_ejects = cell_index("peer_ejects")
     cells.no_quorum_writes = cell_index("client_non_quorum_w_responses")
     cells.no_quorum_reads = cell_index("client_non_quorum_r_responses")
     cells.peer_requests = cell_index("peer_requests")

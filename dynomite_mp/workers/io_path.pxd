@@ -21,6 +21,7 @@ cdef struct Place:                  # of a request: who serves its keys
 cdef class IoPath(Fanout):
     cdef uint32_t shard_index
     cdef uint32_t shard_count
+    cdef bint serves_shards
     cdef int hash_kind
     cdef char tag_open
     cdef char tag_close

@@ -42,7 +42,7 @@ from cpython.ref cimport Py_INCREF
 
 from dynomite_mp.cluster.token cimport hash_tag_span, token_of
 from dynomite_mp.ipc.counters cimport SlabWriter
-from dynomite_mp.proto.buffer cimport buf_append, buf_clear, buf_free, buf_init, buf_len, buf_ptr
+from dynomite_mp.proto.buffer cimport buf_clear, buf_free, buf_init, buf_len, buf_ptr
 from dynomite_mp.proto.command_lookup cimport (
     ACCESS_WRITE, KEYS_NONE, KEYS_RANGE, LOCAL_HELLO, LOCAL_PING, LOCAL_RESET, ROUTING_ANSWERED,
     ROUTING_REFUSED, SPLIT_NONE, SPLIT_PAIRS, CommandRow, arity_fits, command_lookup, command_row, subcommand_lookup,
@@ -53,7 +53,7 @@ from dynomite_mp.proto.resp cimport (
     walk_args, walk_key, walk_keys, walk_next,
 )
 from dynomite_mp.proto.wire_errors cimport (
-    append_error, append_protocol_error, append_unknown_command, append_unknown_subcommand, append_wrong_arity,
+    append_protocol_error, append_unknown_command, append_unknown_subcommand, append_wrong_arity,
     error_closes,
 )
 from dynomite_mp.workers.client_conn cimport ClientConn
@@ -66,13 +66,12 @@ from dynomite_mp.workers.fanout cimport Fanout
 from dynomite_mp.workers.peer_in_conn cimport PeerInConn
 from dynomite_mp.workers.peer_out_conn cimport PeerOutConn
 from dynomite_mp.workers.request cimport (
-    REQUEST_WAITING, Request, queue_len, queue_push, request_new, request_release, slots_len,
+    Request, queue_len, queue_push, request_new, request_release, slots_len,
 )
 from dynomite_mp.workers.shard_link cimport (
     OFFER_FAILED, OFFER_FULL, SHARD_NOTHING, SHARD_TOOK_REPLY, SHARD_TOOK_REQUEST, ShardLink,
 )
 from dynomite_mp.workers.source_conn cimport SourceConn
-from dynomite_mp.workers.target_conn cimport TargetConn
 from dynomite_mp.workers.write_order cimport order_bucket
 
 from dynomite_mp.cluster.token import hash_kind
@@ -138,6 +137,11 @@ cdef class IoPath(Fanout):
         self.process_bytes = process_bytes
         self.read_level = read_level
         self.write_level = write_level
+
+    def open_shards(self):
+        """From now on records of the other io workers are served; before, they would find no datastore."""
+        self.serves_shards = self.shard_count > 1
+        self.want_turn()
 
     def set_shard(self, index, ShardLink link):
         """The rings to and from another io worker."""
@@ -458,7 +462,7 @@ cdef class IoPath(Fanout):
     # ---- turns, shards, timers
 
     cdef int before_flush(self) except -1:
-        if self.shard_count > 1:
+        if self.serves_shards:
             self.serve_shards()
         if self.held:
             self.rerun_held()
@@ -542,12 +546,14 @@ cdef class IoPath(Fanout):
                 store = <DatastoreConn>item
                 store.expire(self.timeout_ns)
                 if store.watch_silence(store_silence_ns):
+                    self.slab.add(self.cells.store_ejects, 1)
                     self.target_silent(store)
         for item in self.peers:
             if item is not None:
                 peer = <PeerOutConn>item
                 peer.expire(self.peer_timeout_ns)
                 if peer.watch_silence(self.peer_silence_ns):
+                    self.slab.add(self.cells.peer_ejects, 1)
                     self.target_silent(peer)
         self.expire_elsewhere()
         if self.lingering:
@@ -644,7 +650,8 @@ cdef class IoPath(Fanout):
         cells = {
             "client_requests_in_flight": 0, "client_paused": 0, "client_in_queue_bytes": 0, "client_out_queue_bytes": 0,
             "process_budget_used_bytes": self.buffered_bytes(), "datastore_budget_used_bytes": 0,
-            "dnode_client_in_queue": 0, "dnode_client_out_queue_bytes": 0, "loop_turns": self.turns, "loop_busy_ns": self.busy_ns,
+            "dnode_client_in_queue": 0, "dnode_client_out_queue_bytes": 0,
+            "loop_turns": self.turns, "loop_busy_ns": self.busy_ns,
         }
         for g, name in enumerate(("resp2", "resp3")):
             waiting = sent = waiting_bytes = 0

@@ -99,6 +99,7 @@ class IoWorker(Worker):
             on_change=self._on_peer_change,
         )
         self._mesh.swap(topology)
+        self._path.set_gossip_text(lambda _address, text: self.proxies.gossip.gossip_text(text))
         for sender, ring in context.port.inbound:
             if sender.role is Role.IO:
                 self._path.set_shard(sender.index, self._shard_link(sender, ring))
@@ -170,6 +171,7 @@ class IoWorker(Worker):
                 log.warning("the datastore does not answer yet; clients get an error until it does")
         else:
             self._path.set_on_demand(self._connect_datastore)
+        self._path.open_shards()
         # The sockets are that of `listen` and that of `dyn_listen`, in this order.
         clients, peers = self.context.sockets[:2]
         self._listeners.append(Listener(self._path, clients, self._on_accept, self._on_exhausted))

@@ -11,7 +11,7 @@ cannot be decrypted is dropped, as a C node does.
 
 import logging
 
-from dynomite_mp.proto.buffer cimport buf_append, buf_clear, buf_consume, buf_len, buf_ptr, buf_shrink_idle
+from dynomite_mp.proto.buffer cimport buf_append, buf_consume, buf_len, buf_ptr, buf_shrink_idle
 from dynomite_mp.proto.dnode cimport (
     DNODE_ENCRYPTED, DNODE_GOSSIP_SYN, DNODE_HEADER_MOST, DNODE_REQ, DNODE_REQ_FORWARD, DNODE_RES, DNODE_VERSION_C,
     DNODE_VERSION_OURS, dnode_payload_is_exact, dnode_scan_reset, encode_dnode, next_dnode, Extension,

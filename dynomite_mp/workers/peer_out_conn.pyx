@@ -1,21 +1,20 @@
 """A connection to another node, for our requests: frames go out, replies are matched by the id they echo.
 
-What it is: the peer side of (d') and (g) in the picture of io_path. Its owner (peer_link) connects it and asks the first
-question: a PING whose version says that we are one of ours; who answers with version 2 is too.
+What it is: the peer side of (d') and (g) in the picture of io_path. Its owner (peer_mesh) connects it and asks the
+first question: a PING whose version says that we are one of ours; who answers with version 2 is too.
 
 What it is not: see target_conn for deadlines, silence and loss; it does not know who owns what.
 
     outbuf (plain link)      header payload header payload ...     sent as it stands
     outbuf (encrypted link)  payload payload ...                   kept for the case of loss; `wire` is what is sent
 
-Invariants (reference 6.4): an id is the place of its slot in the queue; a reply with a smaller id belongs to the past and
-is dropped; a larger one means that those before it will get none.
+Invariants (reference 6.4): an id is the place of its slot in the queue; a reply with a smaller id belongs to the past
+and is dropped; a larger one means that those before it will get none.
 """
 
 import logging
 
 from libc.stdint cimport uint64_t
-from libc.string cimport memset
 
 from dynomite_mp.proto.buffer cimport buf_append, buf_consume, buf_free, buf_init, buf_len, buf_ptr, buf_shrink_idle
 from dynomite_mp.proto.dnode cimport (
@@ -24,7 +23,7 @@ from dynomite_mp.proto.dnode cimport (
 )
 from dynomite_mp.proto.resp cimport FRAME_ERROR, FRAME_MORE, next_reply, reply_scan_reset
 from dynomite_mp.workers.data_path cimport DataPath
-from dynomite_mp.workers.request cimport SLOT_HANDSHAKE, Slot, slots_at, slots_len
+from dynomite_mp.workers.request cimport SLOT_HANDSHAKE, Slot, slots_len
 from dynomite_mp.workers.target_conn cimport TargetConn
 
 log = logging.getLogger("dynomite_mp.io")

@@ -105,6 +105,7 @@ cdef class SourceConn(Conn):
     cdef void detach_requests(self):
         """Nobody waits for these replies any more; the slots swallow them."""
         cdef Request* request
+        self.path.slab.add(self.path.cells.dropped, queue_len(&self.queue))
         while queue_len(&self.queue):
             request = queue_head(&self.queue)
             self.queue.head += 1

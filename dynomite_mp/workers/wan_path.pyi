@@ -54,4 +54,4 @@ class WanPath(DataPath):
         """Deadlines; True: call it again in 10 ms."""
     def owes(self) -> bool: ...
     def lags(self) -> dict[str, tuple[int, int, int, int, int, int]]:
-        """{datacenter: (requests awaiting a reply, their bytes, age of the oldest in ms, sent, failed over, dropped)}."""
+        """{datacenter: (requests awaiting a reply, their bytes, ms since the oldest, sent, failed over, dropped)}."""

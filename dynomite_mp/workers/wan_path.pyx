@@ -312,7 +312,7 @@ cdef class WanPath(DataPath):
         return self.in_flight > 0
 
     def lags(self):
-        """{datacenter: (requests awaiting a reply, their bytes, age of the oldest in ms, sent, failed over, dropped)}."""
+        """{datacenter: (requests awaiting a reply, their bytes, ms since the oldest, sent, failed over, dropped)}."""
         cdef RemoteDatacenter dc
         self.read_clock()
         out = {}

@@ -10,6 +10,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from tests.accept.one_node import (
@@ -78,6 +79,10 @@ def judge(load: SteadyLoad, findings: Findings, what: str, *, errors_allowed: bo
         print(result.error_table())
     good = not result.wrong and not lost and (errors_allowed or not result.errors)
     findings.check(good and result.acknowledged, f"{what}: {result.line()}; {len(lost)} keys not as acknowledged")
+
+
+def is_running(node: Node, name: str) -> bool:
+    return bool(node.row(name)["state"] == "running")
 
 
 def kill_and_wait(node: Node, name: str, number: int = signal.SIGKILL) -> float:
@@ -193,7 +198,7 @@ def random_kills(node: Node, pace: Pace, findings: Findings, seed: int) -> None:
     with SteadyLoad(plan(node, pace)) as load:
         time.sleep(pace.settle_s)
         for name in rng.sample(names, KILLS_OF_A_NODE):
-            wait_for(lambda name=name: node.row(name)["state"] == "running", 60.0, f"{name} to run")  # type: ignore[misc]
+            wait_for(partial(is_running, node, name), 60.0, f"{name} to run")
             os.kill(node.pid_of(name), signal.SIGKILL)
             load.mark(f"kill -9 of {name}")
             time.sleep(rng.uniform(0.3, 1.2))

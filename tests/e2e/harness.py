@@ -389,10 +389,10 @@ class Nodes:
         self._directory = directory
         self.made: list[Node] = []
 
-    def make(self, **arguments: Any) -> Node:
+    def make(self, *, factory: Callable[..., Node] = Node, **arguments: Any) -> Node:
         """A node that does not run yet; keywords are those of Node, hence configuration keys."""
         host = self._block.take()
-        node = Node(host, self._directory / f"node{len(self.made) + 1}", **arguments)
+        node = factory(host, self._directory / f"node{len(self.made) + 1}", **arguments)
         self.made.append(node)
         return node
 

@@ -164,6 +164,13 @@ def test_a_daemon_that_cannot_start_says_so_and_fails(shared, nodes):
     assert "address already in use" in second.log()
 
 
+def test_a_daemon_whose_worker_cannot_boot_fails_with_that_code(nodes):
+    node = nodes.make(program=MINIMAL_NODE, environ={"MINIMAL_BOOT_FAILURE": "admin"})
+    node.write_conf()
+    node.spawn("start", *conf(node), "--daemonize", "--output", str(node.directory / "log"))
+    assert node.wait() == ExitCode.BOOT_FAILED
+
+
 def test_a_start_that_logs_to_a_file_still_says_on_the_terminal_why_it_failed(shared, nodes):
     second = nodes.make(program=MINIMAL_NODE, listen=shared.conf["listen"])
     log = second.directory / "log"

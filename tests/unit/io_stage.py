@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import hiredis
-from dynomite_mp.cluster.route import RouteTable
 
+from dynomite_mp.cluster.route import RouteTable
 from dynomite_mp.cluster.topology import Node, Topology
 from dynomite_mp.config import Address
 from dynomite_mp.enums import Role

@@ -135,8 +135,8 @@ def test_keys_set_to_their_default_are_not_worth_a_note():
 
 
 def test_keys_without_effect_yet_are_listed_once():
-    notes = build({**MINIMAL, "tokens": "1", "enable_gossip": "true", "env": "x"}).notes
-    assert [note for note in notes if note.endswith("does not act on it: enable_gossip, env")]
+    notes = build({**MINIMAL, "tokens": "1", "conn_msg_rate": "7", "env": "x"}).notes
+    assert [note for note in notes if note.endswith("does not act on it: conn_msg_rate, env")]
 
 
 def test_zero_is_the_default_as_in_c(tmp_path):

@@ -1,5 +1,6 @@
 """Listening sockets: one owner of a port, a spread over several workers, leftovers of unix sockets."""
 
+import os
 import socket
 
 import pytest
@@ -112,6 +113,17 @@ def test_an_only_worker_refuses_when_it_is_given_up(tmp_path):
     listeners.open_io(0)
     socket.create_connection(address).close()
     listeners.close()
+
+
+def test_a_worker_cannot_close_the_descriptors_of_others_by_accident(tmp_path):
+    listeners = bind_all(tmp_path, 2, free_port())
+    others = [sock.fileno() for sock in (*listeners.of(Role.IO, 1), *listeners.stats)]
+    own = [sock.fileno() for sock in listeners.of(Role.IO, 0)]
+    listeners.keep_only(Role.IO, 0)
+    assert [sock.fileno() for sock in listeners.of(Role.IO, 0)] == own
+    listeners.close()
+    for fd in others:
+        os.close(fd)  # still open: the objects did not touch them
 
 
 def test_each_role_gets_its_own(tmp_path):

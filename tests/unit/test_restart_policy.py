@@ -235,6 +235,28 @@ def test_a_late_ready_does_not_undo_the_drain():
     assert child.state is ProcessState.DRAINING
 
 
+def test_a_fork_that_fails_is_tried_again_and_is_no_crash():
+    child = Child(Role.IO, limits=Limits(fork_retry_ms=1000))
+    policy.not_started(child, 5)
+    assert policy.decide([child], 1004) == [] and policy.next_at_ms([child], 900) == 1005
+    assert policy.decide([child], 1005) == [Start(child)]
+    assert child.crashes_ms == [] and child.boots == 0
+
+
+def test_a_node_serves_when_all_run_or_when_only_what_is_not_needed_was_given_up():
+    io, gossip, _, admin, store = children = node()
+    assert policy.is_serving(children)
+    admin.state = ProcessState.FAILED
+    assert policy.is_serving(children)
+    gossip.state = ProcessState.STARTING
+    assert not policy.is_serving(children)
+    gossip.state = ProcessState.RUNNING
+    store.state = ProcessState.STARTING
+    assert not policy.is_serving(children)
+    store.state, io.state = ProcessState.RUNNING, ProcessState.FAILED
+    assert not policy.is_serving(children)
+
+
 def test_a_child_prints_as_one_line_fit_for_a_log():
     assert repr(running(index=1)) == "<io[1] RUNNING pid=100 boots=1 crashes=0>"
     assert repr(Child(Role.GOSSIP)) == "<gossip STOPPED pid=0 boots=0 crashes=0>"
