@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 
 import msgpack  # type: ignore[import-untyped]
 
+from dynomite_mp.enums import NodeState
 from dynomite_mp.ipc.layout import BULLETIN_BYTES
 
 ERROR_CHARACTERS: Final = 60
@@ -34,8 +35,8 @@ class MemberRow:
     token: int
     token_count: int = 1
     is_local: bool = False
-    state: int = 12
-    """NodeState; UNKNOWN when nobody has said."""
+    state: int = NodeState.UNKNOWN
+    """As gossip says; UNKNOWN when nobody has told it."""
     flavour: str = "unknown"
     """ours, c, or unknown."""
     client_port: int = 0
@@ -83,6 +84,9 @@ class Bulletin:
     datacenters: tuple[LagRow, ...] = ()
     left_out: int = 0
 
+    def peer(self, host: str, port: int) -> PeerRow | None:
+        return next((row for row in self.peers if (row.host, row.port) == (host, port)), None)
+
 
 Row = MemberRow | PeerRow | LagRow
 RowT = TypeVar("RowT", MemberRow, PeerRow, LagRow)
@@ -128,6 +132,15 @@ def _plain(row: Row) -> list[Any]:
 def _rows(kind: type[RowT], plain: Iterable[Sequence[Any]]) -> tuple[RowT, ...]:
     known = len(fields(kind))
     return tuple(kind(*row[:known]) for row in plain)
+
+
+def seen_state(said: NodeState, peer: PeerRow | None) -> NodeState:
+    """State of another node: what gossip says; of one that does not gossip, what the connections to it say."""
+    if said is not NodeState.UNKNOWN or peer is None:
+        return said
+    if peer.links_up:
+        return NodeState.NORMAL
+    return NodeState.DOWN if peer.last_error or peer.times_up else NodeState.UNKNOWN
 
 
 def shortened(error: str) -> str:

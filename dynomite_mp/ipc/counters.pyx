@@ -143,9 +143,10 @@ cdef class SlabWriter:
         return shared_load_relaxed(&self.header[<int>SUPERVISOR_WORD[word]])
 
     def reset_gauges(self):
-        """The first thing that a (re)started worker does with its record; counters go on."""
+        """The first thing that a (re)started worker does with its record, and what an ended one leaves; counters go on."""
         for i in GAUGE_CELLS:
             self.put(i, 0)
+        self.c_post(b"", 0)
 
     def reset_histograms(self):
         """Forget all observations; called by the process that owns the record."""

@@ -114,7 +114,6 @@ class Port:
     def attach(self) -> None:
         """First thing in a (re)started process. A predecessor may have died after publishing and before ringing."""
         self.slab.reset_gauges()
-        self.slab.post(b"")
         for bell in self.doorbells.values():
             bell.ring()
 
