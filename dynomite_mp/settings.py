@@ -280,7 +280,8 @@ class Config:
 
     enable_gossip: bool = c_setting(
         "gossip", read.read_bool, "false",
-        "Exchange membership with the other nodes, over UDP on the port of dyn_listen; false: the seeds are the cluster.")
+        "Exchange membership with the other nodes, over UDP on the port of dyn_listen; false: the seeds are the"
+        " cluster.")
     gos_interval: int = c_number(
         "gossip", "30000", "Period of asking the seed provider and of telling C nodes.", unit="ms")
     cluster_key: str | None = setting(

@@ -109,7 +109,14 @@ WIRING: Final[tuple[RingRow, ...]] = (
     RingRow(Role.GOSSIP, Role.IO, _TOPOLOGY, MIB, FullPolicy.KEEP_NEWEST, "topology snapshots"),
     RingRow(Role.REPLICATION, Role.GOSSIP, _LINKS, 64 * KIB, FullPolicy.DROP, "links to other datacenters"),
     RingRow(Role.ADMIN, Role.GOSSIP, (messages.PING_PROBE,), 64 * KIB, FullPolicy.DROP, "answers to probes"),
-    RingRow(Role.IO, Role.GOSSIP, (*_LINKS, messages.GOSSIP_TEXT), 256 * KIB, FullPolicy.DROP, "links to peers; gossip repeats itself"),
+    RingRow(
+        Role.IO,
+        Role.GOSSIP,
+        (*_LINKS, messages.GOSSIP_TEXT),
+        256 * KIB,
+        FullPolicy.DROP,
+        "links to peers; gossip repeats itself",
+    ),
     RingRow(
         Role.IO,
         Role.REPLICATION,
