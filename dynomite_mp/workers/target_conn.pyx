@@ -67,6 +67,16 @@ cdef class TargetConn(Conn):
     def close(self):
         self.close_now(0)
 
+    @property
+    def in_flight(self):
+        """Requests that are not answered yet, those past their deadline included."""
+        return slots_len(&self.slots)
+
+    @property
+    def waiting_bytes(self):
+        """Their bytes; kept until they are answered."""
+        return buf_len(&self.outbuf)
+
     cdef int writable(self) except -1:
         cdef uint64_t before = self.bytes_out
         if self.is_connecting:

@@ -103,8 +103,13 @@ cdef class WanPath(DataPath):
         self.w_queue_wait = histogram_index("cross_region_queue_wait")
 
     def set_datacenters(self, datacenters, conns):
-        """A new topology; `conns` are (RemoteRack, place, PeerOutConn) to keep."""
+        """A new topology; `conns` are (RemoteRack, place, PeerOutConn) to keep. A datacenter's figures go on."""
         cdef RemoteRack rack
+        cdef RemoteDatacenter dc, before
+        for dc in datacenters:
+            for before in self.datacenters:
+                if before.name == dc.name:
+                    dc.sent, dc.failed_over, dc.dropped = before.sent, before.failed_over, before.dropped
         self.datacenters = datacenters
         for rack, place, conn in conns:
             if (<PeerOutConn>conn).is_up:
