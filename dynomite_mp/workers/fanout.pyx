@@ -189,12 +189,12 @@ cdef class Fanout(Answers):
         return self.to_peer(request, node, rack, row, p, n, may_hold)
 
     cdef bint is_usable(self, Request* request, TargetConn conn, uint16_t code) except -1:
-        """A silent target gets one request now and then, to see whether it lives; the others go elsewhere."""
+        """A silent target gets no request: what it owes, or its answer to a probe, will show that it lives."""
         if not conn.is_silent:
             return True
         if self.now_ns - conn.last_probe_ns >= PROBE_EVERY_NS:
             conn.last_probe_ns = self.now_ns
-            return True
+            conn.probe()
         request.error_code = code
         self.slab.add(self.cells.unreachable, 1)
         return False
