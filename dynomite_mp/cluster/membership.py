@@ -179,7 +179,8 @@ class Membership:
         return self._finish()
 
     def leave(self, now_ms: int, *, for_good: bool) -> Outputs:
-        """Tell everybody at once that this node goes: for good, or down until it comes back."""
+        """Tell everybody at once that this node goes: for good, or down until it comes back. The caller sends the
+        packets twice, a moment apart: there is nobody left to repeat what is lost."""
         self._enter(now_ms)
         was_announced = self.own.announced
         self.own.leave(for_good=for_good)

@@ -353,10 +353,19 @@ def intruder(seed: int, nodes: int = 0) -> Report:
     cluster = run.cluster
     holder = run.rng.choice(cluster.working())
     copy = cluster.replacement(holder)
-    copy.start()
+    if run.rng.random() < 0.5:
+        # It finds nobody at first, and takes itself for the first node of all.
+        lost = copy.address
+        cluster.network.partition(lambda a, b: lost in (a, b))
+        copy.start()
+        run.run(run.rng.randrange(1000, 4000))
+        cluster.network.partition(None)
+        run.run(2500)
+    else:
+        copy.start()
     for _ in range(80):
         run.run(STEP_MS)
-        if copy.m.announced:
+        if copy.m.announced or not holder.m.announced:
             cluster.complain(f"{copy} took the tokens of {holder}, which lives")
             return run.finish()
     if run.rng.random() < 0.5:
