@@ -107,6 +107,9 @@ class GossipSockets:
             self._socket = await bind(self.settings.listen)
             self._maps_ipv4 = self._socket.family == socket.AF_INET6 and is_wildcard(self.settings.listen[0])
             loop.add_reader(self._socket.fileno(), self._on_readable)
+        # The data path gets what the configuration says without waiting for anybody.
+        self.membership.set_seeds(now_ms(), self.settings.base_seeds.seeds)
+        self._publish()
         self._poller.start()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FIRST_SEEDS_S):
