@@ -29,7 +29,6 @@ from dynomite_mp.cluster.membership_record import Liveness, Member, News, Profil
 from dynomite_mp.cluster.membership_view import View
 from dynomite_mp.enums import NodeState
 
-
 ASKED_CLAIM = 1
 """Claim of a node that has compared its view with others."""
 
