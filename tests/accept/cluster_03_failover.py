@@ -122,7 +122,8 @@ def main(argv: Sequence[str]) -> int:
     findings = Findings()
     for fault in FAULTS:
         with running_stage() as stage:
-            report = run(stage, fault, 1500.0 if short else 5000.0, 2.0 if short else 5.0, after_s=2.0 if short else 5.0)
+            rate_per_s, seconds = (1500.0, 2.0) if short else (5000.0, 5.0)
+            report = run(stage, fault, rate_per_s, seconds, after_s=seconds)
         for text in report.details():
             print(text)
         findings.check(report.is_good(), f"{fault.name}: {report.line()}")
