@@ -7,7 +7,7 @@ import gc
 import importlib
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from dynomite_mp import process
 from dynomite_mp.boot import Boot
@@ -44,12 +44,12 @@ class Spawner:
             load(role)
         gc.collect()
 
-    def start(self, child: Child, config: Config) -> int:
-        """The pid of the new process."""
+    def start(self, child: Child, config: Config, settings: Mapping[str, Any]) -> int:
+        """The pid of the new process; `settings` are those that were changed since the node started."""
         gc.freeze()
-        return self._start_store() if child.role is Role.DATASTORE else self._start_worker(child, config)
+        return self._start_store() if child.role is Role.DATASTORE else self._start_worker(child, config, settings)
 
-    def _start_worker(self, child: Child, config: Config) -> int:
+    def _start_worker(self, child: Child, config: Config, settings: Mapping[str, Any]) -> int:
         def child_main() -> None:
             from dynomite_mp.workers import base
 
@@ -67,6 +67,7 @@ class Spawner:
                 runtime_dir=self._parts.paths.runtime_dir,
                 slab_name=self._parts.paths.slab_name,
                 keep_fds=self._parts.lock_fds,
+                settings=settings,
             )
             base.run(load(child.role), context)
 

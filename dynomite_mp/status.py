@@ -16,10 +16,13 @@ from typing import Any
 import psutil
 
 from dynomite_mp.config import Config
-from dynomite_mp.enums import ProcessState, Role
+from dynomite_mp.enums import NodeState, ProcessState, Role
 from dynomite_mp.ipc.slab import SHM_DIRECTORY, ProcessValues, RingValues, Slab, SlabError
 from dynomite_mp.paths import NodePaths
 from dynomite_mp.pidfile import LOCK_NAME, holder
+from dynomite_mp.status_cluster import DatacenterStatus, PeerStatus, datacenters_of, peers_of
+from dynomite_mp.workers.health import node_state
+from dynomite_mp.workers.node_figures import NodeIdentity, read_node
 
 SILENT_MS = 3_000  # three missed heartbeats
 # Counters whose growth per second is shown, by the name shown.
@@ -83,6 +86,10 @@ class NodeStatus:
     client_connections: int
     requests_total: int
     problems: tuple[str, ...]
+    node_state: str  # what /state/get_state says
+    peers: tuple[PeerStatus, ...]
+    datacenters: tuple[DatacenterStatus, ...]
+    not_shown: int  # peers and members for which there was no room in shared memory
 
 
 def find(config: Config) -> str | None:
@@ -121,6 +128,7 @@ def collect(slab_name: str, interval_s: float = 0.25) -> NodeStatus:
     stale = slab.is_stale
     rows = tuple(_process_row(values, usage, stale) for values in slab.processes() if values.pid or values.boot_count)
     identity = dict(slab.identity)
+    node = read_node(slab, NodeIdentity())
     leftover = tuple(row.pid for row in rows if stale and usage.is_ours(row.pid)) if _is_held(identity) else ()
     return NodeStatus(
         name=f"{identity.get('dc', '?')}/{identity.get('rack', '?')} {identity.get('dyn_listen', '?')}",
@@ -135,6 +143,10 @@ def collect(slab_name: str, interval_s: float = 0.25) -> NodeStatus:
         client_connections=totals.get("client_connections", 0),
         requests_total=_sum(totals, RATES["requests"]),
         problems=tuple(find_problems(rows, stale)),
+        node_state=NodeState.DOWN.name if stale else node_state(node).name,
+        peers=peers_of(node.cluster),
+        datacenters=datacenters_of(node.cluster),
+        not_shown=node.cluster.left_out,
     )
 
 

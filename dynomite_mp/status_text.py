@@ -4,19 +4,28 @@ import time
 from collections.abc import Sequence
 
 from dynomite_mp.status import NodeStatus, ProcessRow, RingRow
+from dynomite_mp.status_cluster import DatacenterStatus, PeerStatus
 
 PROCESS_COLUMNS = ("process", "pid", "state", "cpu%", "memory", "restarts", "up", "note")
+PEER_COLUMNS = ("node", "rack", "token", "state", "connection", "in flight", "note")
+LAG_COLUMNS = ("datacenter", "racks", "nodes", "waiting", "bytes", "oldest", "sent", "other rack", "dropped")
 RING_COLUMNS = ("ring", "waiting", "of", "highest", "full", "dropped")
 
 
 def node_text(status: NodeStatus, *, all_rings: bool = False) -> str:
-    """Who, what is wrong, its processes, what it does, its rings."""
+    """Who, what is wrong, its processes, what it does, the cluster as it sees it, its rings."""
     parts = [headline(status), *(f"  ! {problem}" for problem in status.problems)]
     if status.leftover_pids:
         parts.append(f"  ! still draining: {', '.join(map(str, status.leftover_pids))}")
     parts.append(table(PROCESS_COLUMNS, [process_cells(row) for row in status.processes]))
     if status.rates:
         parts.append(activity(status))
+    if status.peers:
+        parts.append(table(PEER_COLUMNS, [own_cells(status), *(peer_cells(row) for row in status.peers)]))
+    if status.not_shown:
+        parts.append(f"  and {status.not_shown} more rows than shared memory has room for")
+    if len(status.datacenters) > 1:
+        parts.append(table(LAG_COLUMNS, [datacenter_cells(row) for row in status.datacenters]))
     rings = [row for row in status.rings if all_rings or row.depth_bytes or row.failed_offers or row.dropped]
     if rings:
         parts.append(table(RING_COLUMNS, [ring_cells(row) for row in rings]))
@@ -45,6 +54,63 @@ def process_cells(row: ProcessRow) -> tuple[str, ...]:
         str(row.restarts),
         duration(row.uptime_s) if row.uptime_s is not None else "-",
         f"silent for {row.silent_ms / 1000:.0f} s" if row.is_silent and row.silent_ms is not None else "",
+    )
+
+
+def own_cells(status: NodeStatus) -> tuple[str, ...]:
+    """The node itself, in the table of the cluster."""
+    identity = status.identity
+    tokens = tuple(identity.get("tokens", ()))
+    place = f"{identity.get('dc')}/{identity.get('rack')}"
+    return (
+        str(identity.get("dyn_listen")), place, token_cell(tokens[0] if tokens else None, len(tokens)),
+        status.node_state, "this node", "-", "",
+    )  # fmt: skip
+
+
+def peer_cells(row: PeerStatus) -> tuple[str, ...]:
+    return (
+        row.address,
+        f"{row.dc}/{row.rack}" if row.rack else "-",
+        token_cell(row.token, row.token_count),
+        row.state,
+        connection(row),
+        f"{row.in_flight} ({size(row.waiting_bytes)})" if row.in_flight else "0",
+        row.last_error,
+    )
+
+
+def token_cell(token: int | None, count: int) -> str:
+    """The first token and how many more there are."""
+    if token is None:
+        return "-"
+    return f"{token} +{count - 1}" if count > 1 else str(token)
+
+
+def connection(row: PeerStatus) -> str:
+    """One word for the links to a peer, with their number when there are several; then what runs there."""
+    if row.is_resting:
+        return "taken out"
+    word = "silent" if row.is_silent else "up" if row.links_up else "down" if row.links else "-"
+    if 0 < row.links_up < row.links:
+        word += f" {row.links_up} of {row.links}"
+    return f"{word}, C" if row.flavour == "c" else word
+
+
+def datacenter_cells(row: DatacenterStatus) -> tuple[str, ...]:
+    nodes = f"{row.nodes_connected} of {row.nodes}" if row.nodes else "-"
+    if row.is_local:
+        return (row.name, str(row.racks), nodes, *["-"] * 6)
+    return (
+        row.name,
+        str(row.racks),
+        nodes,
+        str(row.waiting),
+        size(row.waiting_bytes),
+        f"{row.oldest_ms} ms" if row.waiting else "-",
+        str(row.sent),
+        str(row.failed_over),
+        str(row.dropped),
     )
 
 

@@ -51,6 +51,7 @@ PROBE_MAX_MS = 500
 RECORDS_PER_RING = 256
 LAST_WORDS_BYTES = 400
 SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)
+NOT_REPEATED = frozenset({"peer_reset"})  # orders that a process which starts later has no use for
 WORKERS = (Role.IO, Role.GOSSIP, Role.REPLICATION, Role.ADMIN)
 
 logger = logging.getLogger(__name__)
@@ -326,8 +327,10 @@ class Supervisor:
             self.shutdown = Shutdown(self.shutdown.since_ms, 0, forced=True)
 
     def set(self, key: str, value: Any) -> None:
-        """Put a setting in force in every process."""
-        self.settings[key] = value
+        """Put a setting in force in every process. One that was set again counts as the later one."""
+        self.settings.pop(key, None)
+        if key not in NOT_REPEATED:
+            self.settings[key] = value
         if key == "log_level":
             log.set_level(int(value))
         for role in WORKERS:
@@ -377,7 +380,7 @@ class Supervisor:
 
     def _start(self, child: Child) -> None:
         try:
-            pid = self._spawner.start(child, self.config)
+            pid = self._spawner.start(child, self.config, self.settings)
         except OSError as error:
             logger.error("cannot start %s: %s", child.name, error)
             policy.not_started(child, now_ms())

@@ -4,7 +4,10 @@ cimport cython
 from cpython.buffer cimport Py_buffer
 from libc.stdint cimport uint32_t, uint64_t
 
-from dynomite_mp.ipc.ring cimport shared_add_single_writer, shared_load_relaxed, shared_store_relaxed
+from dynomite_mp.ipc.ring cimport (
+    shared_add_single_writer, shared_fence, shared_load_acquire, shared_load_relaxed, shared_store_relaxed,
+    shared_store_release,
+)
 
 
 cdef extern from "atomics.h" nogil:
@@ -16,6 +19,8 @@ cdef enum:
     HISTOGRAM_BUCKETS = 288
     HISTOGRAM_WORDS = 292         # buckets, then sum, count, max, one spare
     HEARTBEAT_WORD = 16           # in the process record's header
+    BULLETIN_BYTES = 16384
+    BULLETIN_SIDE_WORDS = 2049    # size, then the bytes
 
 
 @cython.final
@@ -25,6 +30,7 @@ cdef class SlabWriter:
     cdef uint64_t* cells
     cdef uint64_t* commands
     cdef uint64_t* histograms
+    cdef uint64_t* bulletin       # how often it was posted, then two sides
     cdef Py_buffer view
     cdef bint mapped
 
@@ -47,6 +53,7 @@ cdef class SlabWriter:
         shared_store_relaxed(&self.header[HEARTBEAT_WORD], now_ns)
 
     cdef void observe(self, int histogram, uint64_t value) noexcept nogil
+    cdef bint c_post(self, const char* p, size_t n) noexcept nogil
 
 
 cpdef int cell_index(str name) except -1

@@ -5,7 +5,17 @@ Not the table (counter_table.py), not the named segment (segment.py), not the re
 A word has one writer. The supervisor writes the first 16 words of each record (pid, state, boot count), the worker all
 the rest; no addition needs a locked instruction and no reader needs a lock. Values of one record may belong to
 different moments.
+
+The bulletin is for figures whose number is not fixed: one value, replaced whole. It has two sides; a post fills the
+one that is not shown and then turns the board:
+
+    posts = 4   side 0: the value of post 4   side 1: of post 3, or half of post 5
+
+So a writer that dies or hangs half-way leaves the last value readable, and a reader has to try again only when the
+board was turned while it read.
 """
+
+from libc.string cimport memcpy
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 
@@ -38,7 +48,7 @@ cpdef int histogram_index(str name) except -1:
 def process_record_bytes() -> int:
     """Size of one process's record."""
     words = HEADER_WORDS + layout.align(CELLS, 16) + COMMAND_CELLS + HISTOGRAM_ROWS * HISTOGRAM_WORDS
-    return layout.align(words * 8, layout.LINE_BYTES)
+    return layout.align((words + layout.BULLETIN_WORDS) * 8, layout.LINE_BYTES)
 
 
 def bucket_of(uint64_t value) -> int:
@@ -59,6 +69,7 @@ cdef class SlabWriter:
         self.cells = self.header + HEADER_WORDS
         self.commands = self.cells + <int>layout.align(CELLS, 16)
         self.histograms = self.commands + COMMAND_CELLS
+        self.bulletin = self.histograms + HISTOGRAM_ROWS * HISTOGRAM_WORDS
 
     def __dealloc__(self):
         if self.mapped:
@@ -71,6 +82,28 @@ cdef class SlabWriter:
         shared_add_single_writer(&words[HISTOGRAM_BUCKETS + 1], 1)
         if value > shared_load_relaxed(&words[HISTOGRAM_BUCKETS + 2]):
             shared_store_relaxed(&words[HISTOGRAM_BUCKETS + 2], value)
+
+    cdef bint c_post(self, const char* p, size_t n) noexcept nogil:
+        """Replace the bulletin; False when it is too long, and then the last one stays."""
+        cdef uint64_t posts = shared_load_relaxed(self.bulletin) + 1
+        cdef uint64_t* side = self.bulletin + 1 + (posts & 1) * BULLETIN_SIDE_WORDS
+        cdef uint64_t word
+        cdef size_t i, left
+        if n > BULLETIN_BYTES:
+            return False
+        shared_fence()              # whoever sees a word of this side sees that the last post is over
+        shared_store_relaxed(side, n)
+        for i in range((n + 7) // 8):
+            left = n - 8 * i
+            word = 0
+            memcpy(&word, p + 8 * i, 8 if left > 8 else left)
+            shared_store_relaxed(side + 1 + i, word)
+        shared_store_release(self.bulletin, posts)
+        return True
+
+    def post(self, bytes value):
+        """c_post() from Python."""
+        return self.c_post(value, len(value))
 
     def count(self, str name, uint64_t n=1):
         """Add to a counter or gauge by name; hot code uses add(cell_index(...), n)."""
@@ -110,9 +143,10 @@ cdef class SlabWriter:
         return shared_load_relaxed(&self.header[<int>SUPERVISOR_WORD[word]])
 
     def reset_gauges(self):
-        """The first thing that a (re)started worker does with its record; counters go on."""
+        """What a (re)started worker does first with its record, and what an ended one leaves; counters go on."""
         for i in GAUGE_CELLS:
             self.put(i, 0)
+        self.c_post(b"", 0)
 
     def reset_histograms(self):
         """Forget all observations; called by the process that owns the record."""
@@ -121,6 +155,39 @@ cdef class SlabWriter:
             shared_store_relaxed(&self.histograms[i], 0)
 
 
-if (COMMAND_CELLS, HISTOGRAM_BUCKETS, HISTOGRAM_WORDS, HEARTBEAT_WORD) != (
-        layout.COMMAND_CELLS, layout.HISTOGRAM_BUCKETS, layout.HISTOGRAM_WORDS, layout.PROCESS_HEARTBEAT_WORD):
+def read_bulletin(memory, Py_ssize_t offset) -> bytes:
+    """The value last posted on the board at that place of a buffer; empty when there is none yet."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(memory, &view, PyBUF_SIMPLE)
+    try:
+        if offset < 0 or offset % 8 or view.len < offset + <Py_ssize_t>layout.BULLETIN_WORDS * 8:
+            raise ValueError(f"no bulletin fits at {offset} of {view.len} bytes")
+        return copy_bulletin(<uint64_t*>(<char*>view.buf + offset))
+    finally:
+        PyBuffer_Release(&view)
+
+
+cdef bytes copy_bulletin(const uint64_t* board):
+    """Until no post came in between; posts are a second apart, so the first or second try is good."""
+    cdef char[BULLETIN_BYTES] copy
+    cdef const uint64_t* side
+    cdef uint64_t posts, size, word
+    cdef size_t i
+    while True:
+        posts = shared_load_acquire(board)
+        side = board + 1 + (posts & 1) * BULLETIN_SIDE_WORDS
+        size = shared_load_relaxed(side)
+        if size > BULLETIN_BYTES:
+            size = BULLETIN_BYTES   # of a side that is being filled: the check below sees it
+        for i in range((size + 7) // 8):
+            word = shared_load_relaxed(side + 1 + i)
+            memcpy(copy + 8 * i, &word, 8)
+        shared_fence()
+        if shared_load_relaxed(board) == posts:
+            return copy[:size]
+
+
+if (COMMAND_CELLS, HISTOGRAM_BUCKETS, HISTOGRAM_WORDS, HEARTBEAT_WORD, BULLETIN_BYTES, BULLETIN_SIDE_WORDS) != (
+        layout.COMMAND_CELLS, layout.HISTOGRAM_BUCKETS, layout.HISTOGRAM_WORDS, layout.PROCESS_HEARTBEAT_WORD,
+        layout.BULLETIN_BYTES, layout.BULLETIN_SIDE_WORDS):
     raise ImportError("slab layout: counters.pxd and layout.py differ")

@@ -48,7 +48,7 @@ DOORBELL_BYTES = LINE_BYTES
 
 # --- counter slab: u64 words; the magic is written last, so a reader never sees a half-made slab ---
 SLAB_MAGIC = 0x31424C53504D4E44  # "DNMPSLB1"
-SLAB_LAYOUT_VERSION = 1
+SLAB_LAYOUT_VERSION = 2
 SLAB_HEADER_WORDS = (
     "magic",
     "layout_version",
@@ -74,7 +74,7 @@ SLAB_HEADER_WORDS = (
 )
 SLAB_HEADER_BYTES = 256
 
-# One record a process: 16 words of the supervisor, 16 of the worker, cells, command cells, histograms.
+# One record a process: 16 words of the supervisor, 16 of the worker, cells, command cells, histograms, the bulletin.
 PROCESS_SUPERVISOR_WORDS = ("role", "index", "pid", "state", "boot_count", "started_at_ns", "last_exit")
 PROCESS_HEARTBEAT_WORD = 16
 PROCESS_HEADER_WORDS = 32
@@ -84,6 +84,12 @@ HISTOGRAM_WORDS = 292
 HISTOGRAM_SUM = 288
 HISTOGRAM_COUNT = 289
 HISTOGRAM_MAX = 290
+
+# The bulletin: figures whose number is not fixed, as one value of at most this size that its process replaces whole.
+# How often it was posted, then two sides, each its size and its bytes; the last posted is on side `posts & 1`.
+BULLETIN_BYTES = 16 * 1024
+BULLETIN_SIDE_WORDS = 1 + BULLETIN_BYTES // 8
+BULLETIN_WORDS = 1 + 2 * BULLETIN_SIDE_WORDS
 
 # One row a ring, copied from the ring's header by the supervisor once a second.
 RING_ROW_FIELDS = (

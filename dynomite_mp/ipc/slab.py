@@ -15,6 +15,7 @@ import msgpack  # type: ignore[import-untyped]
 import posix_ipc  # type: ignore[import-not-found]
 
 from dynomite_mp.ipc import counter_table, layout
+from dynomite_mp.ipc.counters import read_bulletin
 from dynomite_mp.ipc.mapping import Mapping
 
 SHM_DIRECTORY = Path("/dev/shm")
@@ -225,6 +226,12 @@ class Slab:
         words = self._words[start : start + self._header["histogram_words"]].tolist()
         buckets = tuple(words[: layout.HISTOGRAM_BUCKETS])
         return HistogramValues(buckets, words[layout.HISTOGRAM_SUM], words[layout.HISTOGRAM_MAX])
+
+    def bulletin(self, process: int) -> bytes:
+        """What the process at that place last posted (see bulletin.py); empty when nothing."""
+        histograms = self._header["histogram_count"] * self._header["histogram_words"]
+        word = self._command_word(process) + self._header["command_count"] + histograms
+        return read_bulletin(self._bytes, 8 * word)
 
     def histogram_names(self) -> tuple[str, ...]:
         return self._histogram_names

@@ -19,16 +19,13 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any, Final
 
-import msgpack  # type: ignore[import-untyped]
-
-from dynomite_mp.cluster.topology import Topology
 from dynomite_mp.ipc.proxies import SupervisorProxy
 from dynomite_mp.ipc.slab import Slab
 from dynomite_mp.workers.base import Worker, WorkerContext
+from dynomite_mp.workers.cluster_view import ClusterView
 from dynomite_mp.workers.live_settings import LiveSettings
 from dynomite_mp.workers.node_figures import identity_of
 from dynomite_mp.workers.rest_routes import CommandRefused, RestService
-from dynomite_mp.workers.topology_source import configured_topology
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -88,7 +85,7 @@ class AdminWorker(Worker):
 
         slab = Slab.open(self.context.slab_name)
         identity = identity_of(self.config, slab.created_at_ns / 1e9, os.environ)
-        self._source = SlabSource(slab, identity, configured_topology(self.config))
+        self._source = SlabSource(slab, identity, ClusterView.configured(self.config))
         service = RestService(self._source, self.settings, self.link)
         self._http = await admin_http.http_server(service, self.config.admin_token, self._count_answer)
         self._gate = admin_http.ConnectionGate(self._http, admin_http.MAX_CONNECTIONS, admin_http.CONNECTION_LIFE_S)
@@ -126,6 +123,6 @@ class AdminWorker(Worker):
     def on_topology(self, topology_version: int, blob: bytes) -> None:
         """Gossip knows of another cluster than the configuration does."""
         if self._source is not None:
-            self._source.topology = Topology.from_plain(msgpack.unpackb(blob))
+            self._source.view = ClusterView.published(blob)
         self.slab.set_gauge("topology_version", topology_version)
         self.slab.count("topology_swaps")

@@ -28,8 +28,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -79,6 +79,7 @@ class WorkerContext:
     runtime_dir: Path
     slab_name: str
     keep_fds: frozenset[int]  # besides its own: the locks
+    settings: Mapping[str, Any] = field(default_factory=dict)  # put in force since the node started
 
     @property
     def name(self) -> str:
@@ -162,6 +163,8 @@ class WorkerLoop:
         self.worker.port.attach()
         self._beat()
         try:
+            for setting in self.context.settings.items():  # before anybody is served by the old ones
+                self.worker.on_control_set(setting)
             await self.worker.start()
         except Exception as error:
             return self._could_not_start(error)

@@ -18,19 +18,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import msgpack  # type: ignore[import-untyped]
-
 from dynomite_mp.cluster.route import RouteTable
-from dynomite_mp.cluster.topology import Topology
 from dynomite_mp.config import Config
 from dynomite_mp.enums import Consistency, NodeState, Role
 from dynomite_mp.errors import WIRE_ERRORS
 from dynomite_mp.ipc import proxies
+from dynomite_mp.ipc.bulletin import Bulletin, encode
 from dynomite_mp.ipc.ring import SpscRing
 from dynomite_mp.ipc.spill import SpillDirectory
 from dynomite_mp.ipc.wiring import Endpoint
 from dynomite_mp.proto.resp import set_max_bulk_bytes
 from dynomite_mp.workers.base import Worker, WorkerContext
+from dynomite_mp.workers.cluster_view import ClusterView, peer_rows
 from dynomite_mp.workers.conn import Listener
 from dynomite_mp.workers.data_path import GROUP_RESP2, GROUP_RESP3
 from dynomite_mp.workers.datastore_link import DatastoreLink
@@ -41,7 +40,6 @@ from dynomite_mp.workers.peer_mesh import PeerLink, PeerMesh
 from dynomite_mp.workers.remote_lane import RemoteLane
 from dynomite_mp.workers.sessions import Sessions
 from dynomite_mp.workers.shard_link import ShardLink
-from dynomite_mp.workers.topology_source import configured_topology
 
 log = logging.getLogger("dynomite_mp.io")
 
@@ -71,7 +69,8 @@ class IoWorker(Worker):
         self._loop = asyncio.get_running_loop()
         self._timeout_factor = 1
         self._sessions = Sessions(listen=str(config.listen), worker_index=context.index, worker_count=config.io_workers)
-        topology = configured_topology(config)
+        self._view = ClusterView.configured(config)
+        topology = self._view.topology
         self._path = IoPath(
             self._schedule_turn,
             self._schedule_tick,
@@ -128,6 +127,7 @@ class IoWorker(Worker):
         self._sessions.write_consistency = config.write_consistency
         self._client_limit = _share(config.client_connections, self.context.index, config.io_workers)
         set_max_bulk_bytes(config.max_value_bytes)
+        self._path.set_remote_reads(config.read_other_datacenters)
         self._path.configure(
             hash_name=config.hash,
             hash_tag=config.hash_tag,
@@ -194,6 +194,9 @@ class IoWorker(Worker):
     def tick(self) -> None:
         self._gauges.refresh(self._links)
         self._path.shrink_idle()
+        # Who is in the cluster is the same for all io workers; the first one says it.
+        members = self._view.members() if self.context.index == 0 else ()
+        self.slab.post(encode(Bulletin(members, peer_rows(self._mesh.links))))
         self.proxies.flush()
 
     # ---- settings that change while the worker runs
@@ -205,17 +208,17 @@ class IoWorker(Worker):
             self._timeout_factor = int(value)
         elif key == "node_state":
             self._path.set_node_state(NodeState[str(value).upper()])
-        elif key in ("peer_up", "peer_down", "peer_reset"):
-            self._mesh.order(key.removeprefix("peer_"), str(value))
         elif key in LIVE_SETTINGS:
             self.config = replace(self.config, **{key: LIVE_SETTINGS[key](value)})
         else:
+            self._mesh.take_order(key, str(value))
             return
         self._configure(self.config)
 
     def on_topology(self, topology_version: int, blob: bytes) -> None:
         """Who is where, whole; the data path and its links change over in one step."""
-        topology = Topology.from_plain(msgpack.unpackb(blob))
+        self._view = ClusterView.published(blob)
+        topology = self._view.topology
         self._mesh.swap(topology)
         if len(topology.datacenters) > 1 and not self._path.has_remote_lane():
             self._open_remote_lane()

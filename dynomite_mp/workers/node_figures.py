@@ -1,4 +1,4 @@
-"""One reading of a node: who it is, its processes with their counters, its rings.
+"""One reading of a node: who it is, its processes with their counters, its rings, and what it sees of the cluster.
 
 A reading is plain immutable data. Every document the admin process serves (`info_document`, `metrics`, `health`,
 `cluster_document`) is a function of a reading, so each can be tested without shared memory. `read_node` makes one from
@@ -12,6 +12,7 @@ from typing import Final
 from dynomite_mp import __version__
 from dynomite_mp.config import Config
 from dynomite_mp.enums import ProcessState, Role
+from dynomite_mp.ipc.bulletin import Bulletin, decode, merged
 from dynomite_mp.ipc.counter_table import COUNTERS, Merge
 from dynomite_mp.ipc.slab import HistogramValues, ProcessValues, RingValues, Slab
 
@@ -29,6 +30,9 @@ class NodeIdentity:
     rack: str = ""
     tokens: tuple[int, ...] = ()
     client_port: int = 0
+    stats_port: int = 0
+    hash: str = ""
+    hash_tag: str = ""
     pool: str = ""
     datastore: str = ""
     public_address: str = ""
@@ -73,12 +77,13 @@ class RingFigures:
 
 @dataclass(frozen=True, slots=True)
 class NodeFigures:
-    """`commands[i]` counts the requests for the command with id i."""
+    """`commands[i]` counts the requests for the command with id i; `cluster` is what the processes have posted."""
 
     identity: NodeIdentity
     processes: tuple[ProcessFigures, ...] = ()
     rings: tuple[RingFigures, ...] = ()
     commands: tuple[int, ...] = ()
+    cluster: Bulletin = Bulletin()
 
     def all(self, role: Role) -> tuple[ProcessFigures, ...]:
         return tuple(process for process in self.processes if process.role is role)
@@ -103,6 +108,9 @@ def identity_of(config: Config, started_at_s: float, environ: Mapping[str, str])
         rack=config.rack,
         tokens=config.tokens,
         client_port=config.listen.port,
+        stats_port=config.stats_listen.port,
+        hash=config.hash,
+        hash_tag=config.hash_tag.decode(errors="replace"),
         pool=config.pool,
         datastore=config.datastore.name if config.datastore else MANAGED_DATASTORE,
         public_address=environ.get("EC2_PUBLIC_IPV4", ""),
@@ -118,7 +126,13 @@ def read_node(slab: Slab, identity: NodeIdentity) -> NodeFigures:
         tuple(_process(values) for values in slab.processes() if values.pid),
         tuple(_ring(values) for values in slab.rings()),
         tuple(slab.commands()),
+        read_cluster(slab),
     )
+
+
+def read_cluster(slab: Slab) -> Bulletin:
+    """What the processes see of the cluster, put together."""
+    return merged([decode(slab.bulletin(place)) for place in range(slab.process_count)])
 
 
 def read_histograms(slab: Slab) -> dict[str, HistogramValues]:

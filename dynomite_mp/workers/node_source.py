@@ -8,10 +8,10 @@ import socket
 import time
 from typing import Any
 
-from dynomite_mp.cluster.topology import Topology
 from dynomite_mp.ipc.slab import Slab
 from dynomite_mp.proto.commands import COMMANDS, command_class
 from dynomite_mp.workers import info_document
+from dynomite_mp.workers.cluster_view import ClusterView
 from dynomite_mp.workers.histogram_window import HistogramWindow
 from dynomite_mp.workers.node_figures import NodeFigures, NodeIdentity, read_histograms, read_node
 from dynomite_mp.workers.process_figures import ProcessTable, SystemFigures
@@ -23,8 +23,8 @@ CLASS_OF_COMMAND = {command_id: command_class(row) for command_id, row in enumer
 class SlabSource:
     """Figures and documents of the node that a slab belongs to."""
 
-    def __init__(self, slab: Slab, identity: NodeIdentity, topology: Topology) -> None:
-        self.topology = topology
+    def __init__(self, slab: Slab, identity: NodeIdentity, view: ClusterView) -> None:
+        self.view = view
         self._slab = slab
         self._identity = identity
         self._window = HistogramWindow()

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from dynomite_mp.cluster.route import RouteTable
@@ -27,6 +27,7 @@ log = logging.getLogger("dynomite_mp.io")
 BACKOFF_FIRST_MS = 50
 BACKOFF_MAX_MS = 1000
 USER_TIMEOUT_MS = 2000
+PEER_SETTING = "peer/"
 QUESTION = b"*1\r\n$4\r\nPING\r\n"
 
 
@@ -53,8 +54,9 @@ class PeerLink:
         self._on_change = on_change
         self._backoff_ms = BACKOFF_FIRST_MS
         self._timer: asyncio.TimerHandle | None = None
+        self._is_opening = False
         self._is_closed = False
-        self._is_resting = False
+        self.is_resting = False
         self._same_dc = same_dc
         self.node = node
         self.index = index
@@ -68,7 +70,8 @@ class PeerLink:
 
     def start(self) -> None:
         self._timer = None
-        if not self._is_closed:
+        if not self._is_closed and not self.is_resting and not self._is_opening:
+            self._is_opening = True
             self._loop.create_task(self._connect())
 
     def move(self, place: int) -> None:
@@ -87,7 +90,8 @@ class PeerLink:
 
     def rest(self) -> None:
         """Taken out of service by the operator: closed, and not made again until wake()."""
-        self._is_resting = True
+        self.is_resting = True
+        self.last_error = ""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -95,24 +99,28 @@ class PeerLink:
             self.conn.close()
 
     def wake(self) -> None:
-        if self._is_resting:
-            self._is_resting = False
+        if self.is_resting:
+            self.is_resting = False
             self.start()
 
     def reset(self) -> None:
-        """Connect anew."""
-        if self._is_resting:
-            self.wake()
-        elif self.conn is not None:
+        """Connect anew, at once."""
+        self._backoff_ms = BACKOFF_FIRST_MS
+        if self.conn is not None:
             self.conn.close()
+        elif self._timer is not None:
+            self._timer.cancel()
+            self.start()
 
     async def _connect(self) -> None:
         try:
             sock = await self._open_socket()
         except OSError as failure:
+            self._is_opening = False
             self._retry(failure.strerror or str(failure))
             return
-        if self._is_closed or self._is_resting:
+        self._is_opening = False
+        if self._is_closed or self.is_resting:
             sock.close()
             return
         cipher = self._key.new_link() if self._key is not None else None
@@ -147,12 +155,13 @@ class PeerLink:
             log.debug("cannot bind to %s: %s", self._bind_host, failure)
 
     def _retry(self, why: str) -> None:
+        if self._is_closed or self.is_resting:
+            return
         if why != self.last_error:
             log.warning("peer %s: %s; trying again", self.node.address, why)
             self.last_error = why
-        if not self._is_closed and not self._is_resting:
-            self._timer = self._loop.call_later(self._backoff_ms / 1000, self.start)
-            self._backoff_ms = min(2 * self._backoff_ms, BACKOFF_MAX_MS)
+        self._timer = self._loop.call_later(self._backoff_ms / 1000, self.start)
+        self._backoff_ms = min(2 * self._backoff_ms, BACKOFF_MAX_MS)
 
     # ---- called by PeerOutConn
 
@@ -181,6 +190,39 @@ class PeerLink:
         self._retry(os.strerror(error) if error else "closed by the peer")
 
 
+class PeerOrders:
+    """What the operator has said of single peers. It outlives their links: a peer that leaves and returns still rests.
+
+    An order is a setting: `peer/ADDRESS` is `up` or `down`, `peer_reset` names an address.
+    """
+
+    def __init__(self) -> None:
+        self._resting: set[str] = set()
+
+    def take(self, links: Iterable[PeerLink], key: str, value: str) -> bool:
+        """Carry out a setting; False if it is none of these."""
+        if key == "peer_reset":
+            for link in links:
+                if link.node.address == value:
+                    link.reset()
+            return True
+        if not key.startswith(PEER_SETTING):
+            return False
+        address = key.removeprefix(PEER_SETTING)
+        (self._resting.add if value == "down" else self._resting.discard)(address)
+        self.apply(links)
+        return True
+
+    def apply(self, links: Iterable[PeerLink]) -> None:
+        """Before links are started, and after an order."""
+        for link in links:
+            if link.node.address in self._resting and not link.is_resting:
+                log.warning("peer %s is taken out of service", link.node.address)
+                link.rest()
+            elif link.node.address not in self._resting and link.is_resting:
+                link.wake()
+
+
 class PeerMesh:
     """All links of one io worker."""
 
@@ -203,6 +245,7 @@ class PeerMesh:
         self._is_secured = is_secured
         self._on_change = on_change
         self._links: dict[tuple[str, int, int], PeerLink] = {}
+        self._orders = PeerOrders()
         self.topology: Topology | None = None
 
     @property
@@ -232,6 +275,7 @@ class PeerMesh:
         self._path.set_table(table, self._connections, [link.conn for link in kept.values() if link.conn is not None])
         for link in gone:
             link.close()
+        self._orders.apply(fresh)
         for link in fresh:
             link.start()
 
@@ -248,11 +292,9 @@ class PeerMesh:
             on_change=self._on_change,
         )
 
-    def order(self, verb: str, name: str) -> None:
-        """`up`, `down` or `reset` of the peers of that name (the host of their address), or of all of them."""
-        for link in self._links.values():
-            if name in ("all", link.node.name):
-                {"up": link.wake, "down": link.rest, "reset": link.reset}[verb]()
+    def take_order(self, key: str, value: str) -> bool:
+        """A setting about a single peer; False if it is none."""
+        return self._orders.take(self.links, key, value)
 
     def all_up(self) -> bool:
         return all(link.is_up for link in self._links.values())

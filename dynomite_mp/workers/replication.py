@@ -11,15 +11,15 @@ What it is not: no io worker waits for it, except for DC_EACH_SAFE_QUORUM.
 
 import asyncio
 import logging
+from typing import Any
 
-import msgpack  # type: ignore[import-untyped]
-
-from dynomite_mp.cluster.topology import Topology
 from dynomite_mp.enums import Role
 from dynomite_mp.ipc import messages
+from dynomite_mp.ipc.bulletin import Bulletin, encode
 from dynomite_mp.ipc.ring import SpscRing
 from dynomite_mp.ipc.wiring import Endpoint
 from dynomite_mp.workers.base import Worker, WorkerContext
+from dynomite_mp.workers.cluster_view import ClusterView, lag_rows, peer_rows
 from dynomite_mp.workers.peer_cipher import node_key, secured_by
 from dynomite_mp.workers.peer_mesh import PeerLink
 from dynomite_mp.workers.topology_source import configured_topology
@@ -72,11 +72,13 @@ class ReplicationWorker(Worker):
     def tick(self) -> None:
         self._path.shrink_idle()
         waiting = size = 0
-        for requests, size_bytes, *_rest in self._path.lags().values():
+        lags = self._path.lags()
+        for requests, size_bytes, *_rest in lags.values():
             waiting += requests
             size += size_bytes
         self.slab.set_gauge("remote_peer_out_queue", waiting)
         self.slab.set_gauge("remote_peer_out_queue_bytes", size)
+        self.slab.post(encode(Bulletin((), peer_rows(self._mesh.links), lag_rows(lags))))
 
     def drain_ring(self, sender: Endpoint, ring: SpscRing) -> int:
         if sender.role is not Role.IO:
@@ -87,8 +89,12 @@ class ReplicationWorker(Worker):
         """A record too large for the ring, which came by file."""
         self._path.replicate_payload(messages.encode(messages.REPLICATE, *fields))
 
+    def on_control_set(self, setting: tuple[str, Any]) -> None:
+        super().on_control_set(setting)
+        self._mesh.take_order(setting[0], str(setting[1]))
+
     def on_topology(self, topology_version: int, blob: bytes) -> None:
-        self._mesh.swap(Topology.from_plain(msgpack.unpackb(blob)))
+        self._mesh.swap(ClusterView.published(blob).topology)
         if topology_version != self.slab.get("topology_version"):
             self.slab.set_gauge("topology_version", topology_version)
             self.slab.count("topology_swaps")

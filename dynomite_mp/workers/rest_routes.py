@@ -12,16 +12,17 @@ and is answered OK when that CONTROL has come back. A verb whose effect this ver
 sentence, except where the node is already as the verb wants it.
 """
 
+import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
-from dynomite_mp.cluster.topology import Topology
 from dynomite_mp.enums import Consistency, NodeState
 from dynomite_mp.log import LEVEL_MAX, LEVEL_MIN
 from dynomite_mp.workers import health
-from dynomite_mp.workers.cluster_document import cluster_document
+from dynomite_mp.workers.cluster_document import ClusterDocument
+from dynomite_mp.workers.cluster_view import ClusterView
 from dynomite_mp.workers.live_settings import NOT_IN_THIS_VERSION, LiveSettings
 from dynomite_mp.workers.node_figures import NodeFigures
 
@@ -30,6 +31,9 @@ JSON: Final = "application/json; charset=utf-8"
 OK_BODY: Final = "OK\r\n"
 TIMEOUT_FACTOR_MIN: Final = 1
 TIMEOUT_FACTOR_MAX: Final = 10
+STATE_POLLS: Final = 100
+STATE_POLL_S: Final = 0.01
+ALL_PEERS: Final = "all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class Answer:
         return cls(status, text.encode())
 
     @classmethod
-    def json(cls, document: Mapping[str, Any], status: int = 200) -> "Answer":
+    def json(cls, document: Mapping[str, Any] | Sequence[Any], status: int = 200) -> "Answer":
         return cls(status, json.dumps(document, separators=(",", ":")).encode() + b"\n", JSON)
 
 
@@ -62,7 +66,7 @@ class CommandRefused(Exception):
 class NodeSource(Protocol):
     """Where the figures come from: the slab, the process table, and the clock they are compared with."""
 
-    topology: Topology
+    view: ClusterView
 
     def figures(self) -> NodeFigures: ...
 
@@ -115,9 +119,18 @@ class RestService:
         verdict = health.ready(self._source.figures(), self._source.now_ns())
         return Answer.json({"ready": verdict.good, "reasons": list(verdict.reasons)}, 200 if verdict.good else 503)
 
-    async def cluster_describe(self, words: Words) -> Answer:
+    def _cluster(self) -> ClusterDocument:
         node = self._source.figures()
-        return Answer.json(cluster_document(self._source.topology, node.identity, health.node_state(node)))
+        return ClusterDocument(self._source.view, node.identity, health.node_state(node), node.cluster)
+
+    async def cluster_describe(self, words: Words) -> Answer:
+        return Answer.json(self._cluster().nested())
+
+    async def cluster_describe_flat(self, words: Words) -> Answer:
+        return Answer.json(self._cluster().flat())
+
+    async def get_seeds(self, words: Words) -> Answer:
+        return Answer.text(self._cluster().seeds())
 
     async def get_state(self, words: Words) -> Answer:
         return Answer.text(f"State: {health.node_state(self._source.figures()).name}\n")
@@ -186,14 +199,32 @@ class RestService:
         wanted = words["state"].upper()
         if wanted not in ("STANDBY", "WRITES_ONLY", "RESUMING", "NORMAL"):
             return Answer.text("a node's state is set to 'standby', 'writes_only', 'resuming' or 'normal'\n", 400)
-        if health.node_state(self._source.figures()) is NodeState[wanted]:
-            return OK
-        return await self._set("node_state", wanted.lower())
+        answer = await self._set("node_state", wanted.lower())
+        for _ in range(STATE_POLLS if answer is OK else 0):
+            if health.node_state(self._source.figures()) is NodeState[wanted]:
+                break  # what get_state says comes from gossip, which hears of it at its own time
+            await asyncio.sleep(STATE_POLL_S)
+        return answer
 
     async def set_peer(self, words: Words) -> Answer:
-        if words["verb"] not in ("up", "down", "reset"):
+        """A peer is named as in C by the host of its address, or by host:port where a host has several; or `all`."""
+        verb, name = words["verb"], words["name"]
+        if verb not in ("up", "down", "reset"):
             return Answer.text("a peer is set 'up', 'down' or 'reset'\n", 400)
-        return await self._set(f"peer_{words['verb']}", words["name"])
+        others = [node for node in self._source.view.topology.nodes() if not node.is_local]
+        named = [node for node in others if name in (ALL_PEERS, node.name, node.address)]
+        if not named and name != ALL_PEERS:
+            known = ", ".join(node.name for node in others) or "none; this node is alone"
+            return Answer.text(f"no peer is called {name}; known are {known}\n", 404)
+        answer = OK
+        for node in named:
+            # A reset ends an earlier `down`; `up` and `down` are told to restarted processes again, a reset is not.
+            answer = await self._set(f"peer/{node.address}", "down" if verb == "down" else "up")
+            if verb == "reset" and answer is OK:
+                answer = await self._set("peer_reset", node.address)
+            if answer is not OK:
+                break
+        return answer
 
 
 def _whole_number(text: str) -> int | None:
@@ -236,6 +267,13 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("/health/live", RestService.health_live, READ_ONLY, "200 while the supervisor lives, or 503", methods=GET),
     Route("/health/ready", RestService.health_ready, READ_ONLY, "200 while clients are served, or 503", methods=GET),
     Route("/cluster_describe", RestService.cluster_describe, READ_ONLY, "datacenters, racks and nodes, as JSON"),
+    Route(
+        "/REST/v1/admin/cluster_describe",
+        RestService.cluster_describe_flat,
+        READ_ONLY,
+        "the same as dynomite-manager has it, for Dyno",
+    ),
+    Route("/REST/v1/admin/get_seeds", RestService.get_seeds, READ_ONLY, "all nodes as seeds, as dynomite-manager"),
     Route("/get_consistency", RestService.get_consistency, READ_ONLY, "levels of reads and writes"),
     Route(
         "/set_consistency/{operation}/{level}",
@@ -264,8 +302,8 @@ ROUTES: Final[tuple[Route, ...]] = (
         "/peer/{verb}/{name}",
         RestService.set_peer,
         MUTATING,
-        "sets the state of a peer, or of 'all'; reset connects anew",
-        {"verb": "up|down|reset", "name": "name"},
+        "takes a peer, or all, out of service or back; reset connects anew",
+        {"verb": "up|down|reset", "name": "host|host:port|all"},
     ),
     Route(
         "/read_repairs/{verb}",

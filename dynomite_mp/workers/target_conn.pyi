@@ -16,3 +16,9 @@ class TargetConn(Conn):
     def is_up(self) -> bool: ...
     @property
     def is_silent(self) -> bool: ...
+    @property
+    def in_flight(self) -> int:
+        """Requests without a reply."""
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of requests without a reply, sent or not."""

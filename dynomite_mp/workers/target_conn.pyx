@@ -67,6 +67,16 @@ cdef class TargetConn(Conn):
     def close(self):
         self.close_now(0)
 
+    @property
+    def in_flight(self):
+        """Requests that are not answered yet, those past their deadline included."""
+        return slots_len(&self.slots)
+
+    @property
+    def waiting_bytes(self):
+        """Their bytes; kept until they are answered."""
+        return buf_len(&self.outbuf)
+
     cdef int writable(self) except -1:
         cdef uint64_t before = self.bytes_out
         if self.is_connecting:
@@ -116,6 +126,10 @@ cdef class TargetConn(Conn):
     cdef void heard(self) noexcept:
         self.last_activity_ns = self.poll.now_ns
         self.is_silent = False
+
+    cdef int probe(self) except -1:
+        """Ask a silent target whether it lives. One that never leaves out a reply need not be asked."""
+        return 0
 
     cdef int take(self, Slot* slot) except -1:
         """The oldest slot, for which a reply has come; 0, or 1 when nobody had asked (the connection is closed then).

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from dynomite_mp.cluster.topology import Node, Topology
 from dynomite_mp.workers.peer_cipher import NodeKey
-from dynomite_mp.workers.peer_mesh import PeerLink
+from dynomite_mp.workers.peer_mesh import PeerLink, PeerOrders
 from dynomite_mp.workers.wan_path import RemoteDatacenter, RemoteRack, WanPath
 
 
@@ -40,6 +40,7 @@ class WanMesh:
         self._is_secured = is_secured
         self._on_change = on_change
         self._links: dict[tuple[str, int], WanLink] = {}
+        self._orders = PeerOrders()
 
     @property
     def links(self) -> list[WanLink]:
@@ -68,6 +69,7 @@ class WanMesh:
         self._path.set_datacenters(datacenters, conns)
         for link in gone:
             link.close()
+        self._orders.apply(fresh)
         for link in fresh:
             link.start()
 
@@ -83,6 +85,10 @@ class WanMesh:
             key=self._key if self._is_secured(local, node) else None,
             on_change=self._on_change,
         )
+
+    def take_order(self, key: str, value: str) -> bool:
+        """A setting about a single peer; False if it is none."""
+        return self._orders.take(self.links, key, value)
 
     def close(self) -> None:
         for link in self._links.values():

@@ -10,20 +10,21 @@ from pathlib import Path
 
 import uvloop
 
-from dynomite_mp.enums import Role
+from dynomite_mp.enums import NodeState, Role
 from dynomite_mp.workers import admin_http
+from dynomite_mp.workers.cluster_view import ClusterView
 from dynomite_mp.workers.live_settings import LiveSettings
 from dynomite_mp.workers.node_source import SlabSource
 from dynomite_mp.workers.rest_routes import CommandRefused, RestService
-from dynomite_mp.workers.topology_source import configured_topology
 from tests.unit.admin_node import CONFIG, FakeNode, fake_node
 
 
 @dataclass
 class Link:
-    """The supervisor: takes over what it is asked, unless told to refuse."""
+    """The supervisor, and gossip that hears of a state: takes over what it is asked, unless told to refuse."""
 
     settings: LiveSettings
+    node: FakeNode
     asked: list[tuple[str, str | int]] = field(default_factory=list)
     refusal: CommandRefused | None = None
     hangs: bool = False
@@ -35,6 +36,8 @@ class Link:
         if self.refusal:
             raise self.refusal
         self.settings.put(key, value)
+        if key == "node_state":
+            self.node.writer(Role.GOSSIP).set_gauge("node_state", NodeState[str(value).upper()])
 
 
 @dataclass
@@ -55,9 +58,9 @@ class Admin:
         self.node = node
         self.token = token
         self.settings = LiveSettings()
-        self.link = Link(self.settings)
+        self.link = Link(self.settings, node)
         self.answered: list[int] = []
-        self.source = SlabSource(node.slab, node.identity, configured_topology(CONFIG))
+        self.source = SlabSource(node.slab, node.identity, ClusterView.configured(CONFIG))
         self.port = 0
 
     @asynccontextmanager

@@ -1,14 +1,18 @@
 """The admin HTTP server: what each route answers, and that changes go through the supervisor."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from dynomite_mp.config_values import read_seed
 from dynomite_mp.enums import Consistency, ProcessState, Role
+from dynomite_mp.workers.cluster_view import ClusterView
 from dynomite_mp.workers.live_settings import NOT_IN_THIS_VERSION
 from dynomite_mp.workers.rest_routes import ROUTES, CommandRefused, describe
 from tests.unit.admin_client import Admin, healthy_admin, one
+from tests.unit.admin_node import CONFIG
 
 
 @pytest.fixture
@@ -87,6 +91,13 @@ def test_cluster_describe_has_the_form_of_c(admin: Admin) -> None:
     assert (server["client_port"], server["state"], server["tokens"]) == (8102, "NORMAL", [101134286])
 
 
+def test_the_forms_of_dynomite_manager(admin: Admin) -> None:
+    (item,) = one(admin, "/REST/v1/admin/cluster_describe").document
+    assert item["token"] == "101134286" and item["port"] == "8102"
+    reply = one(admin, "/REST/v1/admin/get_seeds")
+    assert (reply.status, reply.body) == (200, "127.0.0.1:8101:rack-1:dc-a:101134286")
+
+
 def test_state_and_settings_as_text_of_c(admin: Admin) -> None:
     admin.settings.write_consistency = Consistency.DC_SAFE_QUORUM
     admin.settings.timeout_factor = 3
@@ -156,11 +167,6 @@ def test_what_the_supervisor_refuses_is_refused(admin: Admin) -> None:
         ("/set_timeout_factor/2", "timeout_factor"),
         ("/read_repairs/enable", "read_repairs_enabled"),
         ("/state/standby", "node_state"),
-        ("/state/writes_only", "node_state"),
-        ("/state/resuming", "node_state"),
-        ("/peer/up/127.0.0.2", "peer_up"),
-        ("/peer/down/127.0.0.2", "peer_down"),
-        ("/peer/reset/all", "peer_reset"),
     ],
 )
 def test_what_has_no_effect_is_not_said_to_be_done(admin: Admin, path: str, key: str) -> None:
@@ -179,7 +185,6 @@ def test_what_has_no_effect_is_not_said_to_be_done(admin: Admin, path: str, key:
         ("/set_consistency/read/DC_ONE", "OK\r\n"),
         ("/set_timeout_factor/1", "OK\r\n"),
         ("/read_repairs/disable", "Read Repairs: DISABLED\r\n"),
-        ("/state/normal", "OK\r\n"),
     ],
 )
 def test_what_holds_already_is_ok(admin: Admin, path: str, body: str) -> None:
@@ -195,6 +200,65 @@ def test_what_holds_already_is_ok(admin: Admin, path: str, body: str) -> None:
 )  # fmt: skip
 def test_words_that_are_none_are_refused(admin: Admin, path: str) -> None:
     assert one(admin, path).status == 400
+
+
+@pytest.mark.parametrize("state", ["standby", "writes_only", "resuming", "NORMAL"])
+def test_a_state_is_set_and_then_shown(admin: Admin, state: str) -> None:
+    reply = one(admin, f"/state/{state}")
+    assert (reply.status, reply.body) == (200, "OK\r\n")
+    assert admin.link.asked == [("node_state", state.lower())]
+    assert one(admin, "/state/get_state").body == f"State: {state.upper()}\n"
+
+
+def test_a_state_that_is_refused_is_not_waited_for(admin: Admin) -> None:
+    admin.link.refusal = CommandRefused(503, "busy")
+    assert one(admin, "/state/standby").status == 503
+
+
+@pytest.fixture
+def peers(admin: Admin) -> Admin:
+    """Two peers on one host, one on another."""
+    seeds = ("127.0.0.2:8101:rack-2:dc-a:5", "127.0.0.2:9101:rack-3:dc-a:5", "127.0.0.3:8101:rack-9:dc-b:7")
+    admin.source.view = ClusterView.configured(replace(CONFIG, dyn_seeds=tuple(map(read_seed, seeds))))
+    return admin
+
+
+A, B, C = "127.0.0.2:8101", "127.0.0.2:9101", "127.0.0.3:8101"
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/peer/down/127.0.0.3", [(f"peer/{C}", "down")]),
+        ("/peer/up/127.0.0.2:9101", [(f"peer/{B}", "up")]),
+        ("/peer/down/127.0.0.2", [(f"peer/{A}", "down"), (f"peer/{B}", "down")]),
+        ("/peer/down/all", [(f"peer/{A}", "down"), (f"peer/{B}", "down"), (f"peer/{C}", "down")]),
+        ("/peer/reset/127.0.0.3", [(f"peer/{C}", "up"), ("peer_reset", C)]),
+    ],
+)
+def test_an_order_about_peers_goes_out_by_address(peers: Admin, path: str, asked: list[tuple[str, str]]) -> None:
+    reply = one(peers, path)
+    assert (reply.status, reply.body) == (200, "OK\r\n")
+    assert peers.link.asked == asked
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "127.0.0.4", "127.0.0.2:1", "ALL"])
+def test_a_peer_that_there_is_not(peers: Admin, name: str) -> None:
+    reply = one(peers, f"/peer/down/{name}")
+    assert reply.status == 404
+    assert "known are 127.0.0.2, 127.0.0.2, 127.0.0.3" in reply.body
+    assert peers.link.asked == []
+
+
+def test_a_node_that_is_alone_has_no_peers(admin: Admin) -> None:
+    assert one(admin, "/peer/reset/all").status == 200
+    assert "alone" in one(admin, "/peer/reset/127.0.0.2").body
+
+
+def test_an_order_that_is_refused_is_not_ok(peers: Admin) -> None:
+    peers.link.refusal = CommandRefused(503, "busy")
+    assert one(peers, "/peer/down/all").status == 503
+    assert len(peers.link.asked) == 1
 
 
 def test_a_timeout_factor_is_clamped_as_in_c(admin: Admin) -> None:

@@ -30,7 +30,8 @@ def node(*processes: ProcessRow, rings=(), **changes) -> NodeStatus:
         "identity": {"dc": "dc1", "rack": "r1", "tokens": (1, 2), "listen": "127.0.0.1:8102", "version": "0.1.0"},
         "is_stale": False, "leftover_pids": (), "supervisor_pid": 1, "started_at": 0.0, "processes": rows,
         "rings": tuple(rings), "rates": dict.fromkeys(status.RATES, 3.0), "client_connections": 7,
-        "requests_total": 99, "problems": tuple(status.find_problems(rows, False)),
+        "requests_total": 99, "problems": tuple(status.find_problems(rows, False)), "node_state": "NORMAL",
+        "peers": (), "datacenters": (), "not_shown": 0,
     }  # fmt: skip
     return NodeStatus(**{**fields, **changes})
 
