@@ -83,7 +83,7 @@ class NodeFigures:
     processes: tuple[ProcessFigures, ...] = ()
     rings: tuple[RingFigures, ...] = ()
     commands: tuple[int, ...] = ()
-    cluster: Bulletin = Bulletin()
+    cluster: Bulletin = field(default_factory=Bulletin)
 
     def all(self, role: Role) -> tuple[ProcessFigures, ...]:
         return tuple(process for process in self.processes if process.role is role)
