@@ -27,7 +27,14 @@ from dynomite_mp.boot import BootError, StartOptions
 from dynomite_mp.enums import ExitCode
 
 # Imported by every node at its start, though not at the top of a module.
-LAZY_IMPORTS = ("ctypes", "yaml", "dynomite_mp.workers.admin_http", "dynomite_mp.workers.node_source")
+LAZY_IMPORTS = (
+    "ctypes",
+    "encodings.idna",
+    "setproctitle",
+    "yaml",
+    "dynomite_mp.workers.admin_http",
+    "dynomite_mp.workers.node_source",
+)
 
 
 @dataclass(frozen=True, slots=True)

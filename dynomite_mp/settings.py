@@ -239,6 +239,9 @@ class Config:
     write_consistency: Consistency = c_setting(
         "consistency", read.starts_with(CONSISTENCIES, ignore_case=True), "DC_ONE",
         "How many replicas store a write before the client is answered; the same words.")
+    read_other_datacenters: bool = setting(
+        "consistency", read.read_bool, "false",
+        "A read that no rack of this datacenter can answer is asked of another; it may be older than the last write.")
     read_repairs_enabled: bool = c_setting(
         "consistency", read.read_bool, "false",
         "Mend replicas that answer a read with an older value; needs both levels above DC_ONE.", pending=True)

@@ -132,6 +132,7 @@ class Membership:
             self.prober.probe_next(now_ms)
         self._exchanger.run(now_ms)
         self.own.run(now_ms)
+        self.guests.run(now_ms)
         if len(self._post.rumours) and now_ms >= self._next_gossip_ms:
             self._next_gossip_ms = now_ms + self._timings.gossip_interval_ms
             self._gossip()
@@ -179,7 +180,8 @@ class Membership:
         return self._finish()
 
     def leave(self, now_ms: int, *, for_good: bool) -> Outputs:
-        """Tell everybody at once that this node goes: for good, or down until it comes back."""
+        """Tell everybody at once that this node goes: for good, or down until it comes back. The caller sends the
+        packets twice, a moment apart: there is nobody left to repeat what is lost."""
         self._enter(now_ms)
         was_announced = self.own.announced
         self.own.leave(for_good=for_good)
@@ -243,7 +245,7 @@ class Membership:
         others = sorted(self.view.members.values(), key=lambda m: (m.profile.claim, m.node_id), reverse=True)
         yield from (membership_topology.member_row(m) for m in others if m.is_present)
         hidden = self._hidden_guests()
-        states = [(guest, self.guests.state_of(guest, self._now_ms)) for guest in self.guests if guest not in hidden]
+        states = [(guest, self.guests.state_of(guest)) for guest in self.guests if guest not in hidden]
         yield from (membership_topology.guest_row(g, s) for g, s in states if g.is_c and s is not NodeState.DOWN)
         yield from (membership_topology.member_row(m) for m in others if m.liveness is Liveness.DOWN)
         yield from (membership_topology.guest_row(g, s) for g, s in states if not g.is_c or s is NodeState.DOWN)

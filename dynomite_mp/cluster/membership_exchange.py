@@ -100,13 +100,14 @@ class Exchanger:
                 if not any(parts is None or parts for parts in numbers.values()):
                     self._tries.clear()
                     self._prober.answered[contact] = self._prober.answered.get(contact, 0)
-                    self._own.join()
+                    self._own.join(asked=True)
                 return
 
     def compare(self, source: Address, packet: Packet, now_ms: int) -> None:
         """Look at the fingerprint of a packet that came; ask its sender when views stay different."""
         if packet.fingerprint == self._view.fingerprint:
             self._mismatch_since_ms = NEVER_MS
+            self._own.agree()
             return
         if now_ms < self._next_mismatch_ms or not self._own.joined:
             return
@@ -138,7 +139,7 @@ class Exchanger:
 
     def _run_join(self, now_ms: int) -> None:
         if not self.contacts or now_ms >= self._alone_ms:
-            self._own.join()
+            self._own.join(asked=False)
         elif now_ms >= self._next_join_ms:
             self._next_join_ms = now_ms + self._timings.join_retry_ms
             for contact in self._rng.sample(self.contacts, min(JOIN_CONTACTS, len(self.contacts))):

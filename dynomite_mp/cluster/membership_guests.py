@@ -28,7 +28,7 @@ Token = tuple[str, str, int]
 class Guest:
     """One such node."""
 
-    __slots__ = ("dc", "heard_ms", "host", "is_c", "port", "rack", "state", "timestamp_s", "tokens")
+    __slots__ = ("dc", "heard_ms", "host", "is_c", "is_silent", "port", "rack", "state", "timestamp_s", "tokens")
 
     def __init__(self, dc: str, rack: str, tokens: tuple[int, ...], host: str, port: int) -> None:
         self.dc = dc
@@ -40,6 +40,7 @@ class Guest:
         self.heard_ms = 0  # when that came
         self.state = NodeState.UNKNOWN
         self.is_c = False
+        self.is_silent = False
 
     @property
     def address(self) -> Address:
@@ -105,8 +106,9 @@ class Guests:
             return False
         else:
             is_news = guest.host != record.address
-        if is_news or guest.state is not record.state:
+        if is_news or guest.is_silent or guest.state is not record.state:
             self.version += 1
+        guest.is_silent = False
         guest.host = record.address
         guest.timestamp_s = record.timestamp_s
         guest.heard_ms = now_ms
@@ -128,17 +130,22 @@ class Guests:
         self.version += changed
         return changed
 
-    def state_of(self, guest: Guest, now_ms: int) -> NodeState:
+    def state_of(self, guest: Guest) -> NodeState:
         """What to act on: the link decides, then what C says, then how old that is."""
         link = self._links.get(guest.address)
-        if link is False or (link is None and self._is_silent(guest, now_ms)):
+        if link is False or (link is None and guest.is_silent):
             return NodeState.DOWN
         if link is None or guest.state in (NodeState.STANDBY, NodeState.WRITES_ONLY, NodeState.RESUMING):
             return guest.state
         return NodeState.NORMAL
 
-    def _is_silent(self, guest: Guest, now_ms: int) -> bool:
-        return guest.timestamp_s > 0 and now_ms - guest.heard_ms > self._silence_ms
+    def run(self, now_ms: int) -> None:
+        """Who has not been heard of for long; now and then is enough."""
+        for guest in self:
+            is_silent = guest.timestamp_s > 0 and now_ms - guest.heard_ms > self._silence_ms
+            if is_silent != guest.is_silent:
+                guest.is_silent = is_silent
+                self.version += 1
 
     def speakers(self, is_hidden: Callable[[Guest], bool]) -> list[Guest]:
         """C nodes to which gossip text can be sent."""

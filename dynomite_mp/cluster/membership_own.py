@@ -11,6 +11,8 @@ held by
                                   it takes the place with a higher claim;
   - a node that lives:            it waits until that one is gone, and says so. Starting a second node with a copied
                                   configuration must not take the tokens of the first.
+A node that announced itself because nobody answered has claim 0 until it agrees with others, so it gives way to one
+that was there before.
 
 Not here: other members' records (membership_view.py).
 
@@ -26,6 +28,9 @@ from dynomite_mp.cluster.membership_post import Happened, Post
 from dynomite_mp.cluster.membership_record import Liveness, Member, News, Profile, tokens_text
 from dynomite_mp.cluster.membership_view import View
 from dynomite_mp.enums import NodeState
+
+ASKED_CLAIM = 1
+"""Claim of a node that has compared its view with others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +75,18 @@ class OwnRecord:
 
     # -- announcing and changing ---------------------------------------------------------------------------------------
 
-    def join(self) -> None:
+    def join(self, *, asked: bool) -> None:
         """The cluster was asked, or nobody is there to ask."""
         if not self.joined:
             self.joined = True
+            if asked:
+                self._keep_claim(ASKED_CLAIM)
             self._announce()
+
+    def agree(self) -> None:
+        """Another member's view is equal to this node's: so nobody else has its place."""
+        if self.announced and not self.leaving:
+            self._keep_claim(ASKED_CLAIM)
 
     def _announce(self) -> None:
         if not self.joined or self.rival or self.twin or self.leaving or self.announced:
@@ -173,7 +185,7 @@ class OwnRecord:
             self._post.event(Happened.REFUTED, member, f"{news.liveness.name.lower()} by {news.by:x}")
 
     def _keep_claim(self, claim: int) -> None:
-        """The claim that an earlier life of this node had to its place."""
+        """At least this claim: an earlier life of this node had it, or nobody objects."""
         if claim > self.member.profile.claim:
             self.member.profile = replace(self.member.profile, claim=claim)
             if self.announced:

@@ -143,7 +143,7 @@ cdef class SlabWriter:
         return shared_load_relaxed(&self.header[<int>SUPERVISOR_WORD[word]])
 
     def reset_gauges(self):
-        """The first thing that a (re)started worker does with its record, and what an ended one leaves; counters go on."""
+        """What a (re)started worker does first with its record, and what an ended one leaves; counters go on."""
         for i in GAUGE_CELLS:
             self.put(i, 0)
         self.c_post(b"", 0)

@@ -104,9 +104,9 @@ WIRING: Final[tuple[RingRow, ...]] = (
         "operator's commands; HTTP 503 when full",
     ),
     RingRow(Role.IO, Role.SUPERVISOR, _REPORT, 64 * KIB, FullPolicy.EXIT, "reports"),
-    RingRow(Role.GOSSIP, Role.REPLICATION, _TOPOLOGY, MIB, FullPolicy.KEEP_NEWEST, "topology snapshots"),
-    RingRow(Role.GOSSIP, Role.ADMIN, _TOPOLOGY, MIB, FullPolicy.KEEP_NEWEST, "topology snapshots"),
-    RingRow(Role.GOSSIP, Role.IO, _TOPOLOGY, MIB, FullPolicy.KEEP_NEWEST, "topology snapshots"),
+    RingRow(Role.GOSSIP, Role.REPLICATION, _TOPOLOGY, 256 * KIB, FullPolicy.KEEP_NEWEST, "topology snapshots"),
+    RingRow(Role.GOSSIP, Role.ADMIN, _TOPOLOGY, 256 * KIB, FullPolicy.KEEP_NEWEST, "topology snapshots"),
+    RingRow(Role.GOSSIP, Role.IO, _TOPOLOGY, 256 * KIB, FullPolicy.KEEP_NEWEST, "topology snapshots"),
     RingRow(Role.REPLICATION, Role.GOSSIP, _LINKS, 64 * KIB, FullPolicy.DROP, "links to other datacenters"),
     RingRow(Role.ADMIN, Role.GOSSIP, (messages.PING_PROBE,), 64 * KIB, FullPolicy.DROP, "answers to probes"),
     RingRow(

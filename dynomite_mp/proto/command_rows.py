@@ -240,6 +240,10 @@ evalsha          -3    numkeys:2 write normal     -     -     lead      as_is   
 evalsha_ro       -3    numkeys:2 read  normal     -     -     -         -                -       always      script
 fcall            -3    numkeys:2 write normal     -     -     lead      as_is            -       before_send script
 fcall_ro         -3    numkeys:2 read  normal     -     -     -         -                -       always      script
+script|exists    -3    -         -     all_nodes  -     -     -         -                -       never       -
+script|flush     -2    -         -     all_nodes  -     -     -         -                -       never       -
+script|kill      2     -         -     all_nodes  -     -     -         -                -       never       -
+script|load      3     -         -     all_nodes  -     -     -         -                -       never       -
 @connection
 auth             -2    -         -     answered   -     -     -         -                pin     -           -
 client|capa      -3    -         -     answered   -     -     -         -                -       -           -
@@ -328,11 +332,7 @@ function|load   -3    -        write  -
 function|restore -3   -        write  -
 function|stats  2     -        -      -
 script|debug    3     -        -      -
-script|exists   -3    -        -      -
-script|flush    -2    -        -      -
 script|help     2     -        -      -
-script|kill     2     -        -      -
-script|load     3     -        -      -
 script|show     3     -        -      -
 @keyspace_not_built
 flushall        -1    -        write  -

@@ -26,6 +26,7 @@ cdef class Fanout(Answers):
     cdef list peers                 # PeerOutConn that are up, node after node; None where one is missing
     cdef uint32_t peer_count        # connections to a node
     cdef RemoteLane remote          # to other datacenters
+    cdef bint reads_remote          # a read that no rack of this datacenter can answer goes to another
     cdef int node_state             # enums.NodeState
     cdef uint64_t peer_timeout_ns
     cdef uint64_t peer_silence_ns
@@ -33,6 +34,7 @@ cdef class Fanout(Answers):
 
     cdef int dispatch(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1
     cdef int read_next(self, Request* request, const CommandRow* row, const char* p, size_t n, bint is_first) except -1
+    cdef int to_all_nodes(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1
     cdef int copy_to_racks(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1
     cdef int to_node(self, Request* request, int rack, const CommandRow* row,
                      const char* p, size_t n, bint may_hold) except -1

@@ -34,7 +34,7 @@ from dynomite_mp.cluster.route cimport (
 )
 from dynomite_mp.proto.buffer cimport buf_len, buf_ptr
 from dynomite_mp.proto.command_lookup cimport (
-    ACCESS_WRITE, KEYS_NONE, ROUTING_LOCAL_NODE, ROUTING_RACK_OWNER, CommandRow, command_row,
+    ACCESS_WRITE, KEYS_NONE, ROUTING_ALL_NODES, ROUTING_LOCAL_NODE, ROUTING_RACK_OWNER, CommandRow, command_row,
 )
 from dynomite_mp.proto.dnode cimport (
     DNODE_HEADER_MOST, DNODE_REQ, EXTENSION_MOST, Extension, encode_extension,
@@ -45,9 +45,13 @@ from dynomite_mp.workers.conn cimport Conn
 from dynomite_mp.workers.data_path cimport GROUP_RESP3, HOLD, REFUSED, TAKEN
 from dynomite_mp.workers.datastore_conn cimport DatastoreConn
 from dynomite_mp.workers.peer_out_conn cimport PeerOutConn
-from dynomite_mp.workers.remote_lane cimport RemoteLane
+from dynomite_mp.workers.remote_lane cimport (
+    ACK_ALL_NODES, ACK_NONE, ACK_READ, ACK_READ_ANY, ACK_WRITE, RemoteLane,
+)
 from dynomite_mp.workers.reply_digest cimport digest_of
-from dynomite_mp.workers.request cimport REQUEST_WAITING, Request, Slot, request_release, slots_at
+from dynomite_mp.workers.request cimport (
+    REQUEST_ANSWERED, REQUEST_WAITING, Request, Slot, request_new, request_release, slots_at,
+)
 from dynomite_mp.workers.target_conn cimport TargetConn
 from dynomite_mp.workers.write_order cimport order_bucket
 
@@ -85,6 +89,8 @@ cdef class Fanout(Answers):
         if request.is_write and not self.order.may_go(request.group, order_bucket(request.token), request.is_wide,
                                                       self.rerunning) and request.parent == NULL:
             return HOLD
+        if row.routing == ROUTING_ALL_NODES and not request.is_local_only:
+            return self.to_all_nodes(request, row, p, n)
         if (self.table.is_alone or request.is_local_only or row.key_kind == KEYS_NONE
                 or row.routing == ROUTING_LOCAL_NODE):
             request.mode = PLAN_LOCAL
@@ -110,8 +116,40 @@ cdef class Fanout(Answers):
             request.racks_tried += 1
             if taken == TAKEN:
                 return TAKEN
+        if self.reads_remote and self.remote is not None and not request.is_forwarded and request.remote_pending == 0:
+            request.remote_pending = 1
+            if self.remote.send(request, row, p, n, self.now_ns, ACK_READ_ANY) == 0:
+                return TAKEN
+            request.remote_pending = 0
         self.fail(request, request.error_code)
         return REFUSED
+
+    cdef int to_all_nodes(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1:
+        """Every node of every datacenter; this node's datastore answers."""
+        cdef Request* copy
+        cdef int node
+        cdef int taken
+        request.mode = PLAN_LOCAL
+        taken = self.to_datastore(request, self.table.my_rack, row, p, n, True)
+        if taken == HOLD:
+            return HOLD
+        for node in range(self.table.nodes):
+            if node == self.table.local_node:
+                continue
+            copy = request_new()                    # nobody waits for its reply
+            if copy == NULL:
+                raise MemoryError
+            copy.refs = 1
+            copy.state = REQUEST_ANSWERED
+            copy.group = request.group
+            self.to_peer(copy, node, 0, row, p, n, False)
+            request_release(copy)
+        if self.table.has_remote and self.remote is not None:
+            self.remote.send(request, row, p, n, self.now_ns, ACK_ALL_NODES)
+        if taken == DOWN:
+            self.fail(request, request.error_code)
+            return REFUSED
+        return TAKEN
 
     cdef int copy_to_racks(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1:
         """Every rack's owner, this rack's first: only that one may make the source wait."""
@@ -134,7 +172,8 @@ cdef class Fanout(Answers):
                 self.outcome(request, rack, OUT_UNREACHABLE, NULL, 0, NULL, 0)
         if self.table.has_remote and self.remote is not None and not request.is_forwarded and (
                 request.is_write or request.remote_pending):
-            if self.remote.send(request, row, p, n, self.now_ns) < 0 and request.remote_pending:
+            if self.remote.send(request, row, p, n, self.now_ns, ACK_NONE if request.remote_pending == 0 else (
+                    ACK_WRITE if request.is_write else ACK_READ)) < 0 and request.remote_pending:
                 self.remote_verdict(request, False, NULL, 0)
         request_release(request)
         return TAKEN
@@ -150,12 +189,12 @@ cdef class Fanout(Answers):
         return self.to_peer(request, node, rack, row, p, n, may_hold)
 
     cdef bint is_usable(self, Request* request, TargetConn conn, uint16_t code) except -1:
-        """A silent target gets one request now and then, to see whether it lives; the others go elsewhere."""
+        """A silent target gets no request: what it owes, or its answer to a probe, will show that it lives."""
         if not conn.is_silent:
             return True
         if self.now_ns - conn.last_probe_ns >= PROBE_EVERY_NS:
             conn.last_probe_ns = self.now_ns
-            return True
+            conn.probe()
         request.error_code = code
         self.slab.add(self.cells.unreachable, 1)
         return False
@@ -455,10 +494,12 @@ cdef class Fanout(Answers):
         return self.complete(request, replies.replies[rack], replies.reply_lens[rack])
 
     cdef int remote_verdict(self, Request* request, bint is_good, const char* reply, size_t n) except -1:
-        """PLAN_EACH_SAFE_QUORUM: what another datacenter says."""
+        """What another datacenter says: its verdict for PLAN_EACH_SAFE_QUORUM, the reply to a read that went there."""
         if request.state != REQUEST_WAITING or request.remote_pending == 0:
             return 0
         request.remote_pending -= 1
+        if request.mode == PLAN_ONE_READ:
+            return self.complete(request, reply, n) if is_good else self.fail(request, request.error_code)
         if not is_good:
             if n:
                 return self.complete(request, reply, n)
@@ -502,6 +543,10 @@ cdef class Fanout(Answers):
 
     def set_remote(self, RemoteLane remote):
         self.remote = remote
+
+    def set_remote_reads(self, bint reads_remote):
+        """Whether a read that no rack of this datacenter can answer is asked of another."""
+        self.reads_remote = reads_remote
 
     def set_on_demand(self, connect):
         """`preconnect: false`: what to call when a request finds no connection; None once it has been tried."""

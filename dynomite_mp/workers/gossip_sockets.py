@@ -36,6 +36,8 @@ RECEIVE_LIMIT = 128
 RECEIVE_BUFFER_BYTES = 1024 * 1024
 PUBLISH_AFTER_S = 0.02
 """Changes that come together, as when a rack dies, make one topology."""
+FAREWELL_S = 0.05
+"""Between the two goodbyes of a node that leaves."""
 C_CONNECT_S = 2.0
 FIRST_SEEDS_S = 3.0
 """A node waits this long for its provider's first answer before it joins with what it has."""
@@ -105,6 +107,9 @@ class GossipSockets:
             self._socket = await bind(self.settings.listen)
             self._maps_ipv4 = self._socket.family == socket.AF_INET6 and is_wildcard(self.settings.listen[0])
             loop.add_reader(self._socket.fileno(), self._on_readable)
+        # The data path gets what the configuration says without waiting for anybody.
+        self.membership.set_seeds(now_ms(), self.settings.base_seeds.seeds)
+        self._publish()
         self._poller.start()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FIRST_SEEDS_S):
@@ -118,7 +123,12 @@ class GossipSockets:
         """Say goodbye and let go of everything."""
         await self._poller.stop()
         if self._started:
-            self._do(self.membership.leave(now_ms(), for_good=for_good))
+            farewell = self.membership.leave(now_ms(), for_good=for_good)
+            self._do(farewell)
+            if farewell.packets:
+                await asyncio.sleep(FAREWELL_S)
+                for to, data in farewell.packets:
+                    self._send(to, data)
         if self._wakeup is not None:
             self._wakeup.cancel()
         for task in list(self._tasks):

@@ -127,6 +127,7 @@ class IoWorker(Worker):
         self._sessions.write_consistency = config.write_consistency
         self._client_limit = _share(config.client_connections, self.context.index, config.io_workers)
         set_max_bulk_bytes(config.max_value_bytes)
+        self._path.set_remote_reads(config.read_other_datacenters)
         self._path.configure(
             hash_name=config.hash,
             hash_tag=config.hash_tag,

@@ -23,7 +23,7 @@ from dynomite_mp.proto.dnode cimport (
 )
 from dynomite_mp.proto.resp cimport FRAME_ERROR, FRAME_MORE, next_reply, reply_scan_reset
 from dynomite_mp.workers.data_path cimport DataPath
-from dynomite_mp.workers.request cimport SLOT_HANDSHAKE, Slot, slots_len
+from dynomite_mp.workers.request cimport SLOT_HANDSHAKE, SLOT_PROBE, SLOT_REQUEST, Slot, slots_len
 from dynomite_mp.workers.target_conn cimport TargetConn
 
 log = logging.getLogger("dynomite_mp.io")
@@ -31,6 +31,7 @@ log = logging.getLogger("dynomite_mp.io")
 cdef enum:
     KEEP_BYTES = 1048576            # an emptied buffer above this goes back at once
     HEAD_ROOM = 512
+    PING_BYTES = 14
 
 
 cdef class PeerOutConn(TargetConn):
@@ -61,6 +62,14 @@ cdef class PeerOutConn(TargetConn):
         if slot == NULL:
             raise MemoryError
         slot.kind = SLOT_HANDSHAKE
+
+    cdef int probe(self) except -1:
+        """A frame the peer cannot read it drops, so what it owes may never come."""
+        cdef char[HEAD_ROOM] head
+        cdef Slot* slot = self.enqueue_frame(head, DNODE_REQ, b"d", 1, b"*1\r\n$4\r\nPING\r\n", PING_BYTES)
+        if slot != NULL:
+            slot.kind = SLOT_PROBE
+        return 0
 
     cdef Slot* enqueue_frame(self, char* head, int type, const char* data, size_t data_len,
                              const char* p, size_t n) noexcept:
@@ -152,7 +161,7 @@ cdef class PeerOutConn(TargetConn):
             self.path.target_mismatch(self)
             if self.take(&slot):
                 return 0
-            if slot.kind != SLOT_HANDSHAKE:
+            if slot.kind == SLOT_REQUEST:
                 self.path.target_lost(self, &slot, buf_ptr(&self.outbuf), slot.size)
             self.let_go(&slot)
         if slots_len(&self.slots) == 0 or id < self.slots.head + 1:
@@ -162,7 +171,7 @@ cdef class PeerOutConn(TargetConn):
             return 0
         if slot.kind == SLOT_HANDSHAKE:
             self.handshake_reply(p, n)
-        else:
+        elif slot.kind == SLOT_REQUEST:
             self.path.target_reply(self, &slot, p, n, n > 0 and p[0] == c"-")
         self.let_go(&slot)
         return 0

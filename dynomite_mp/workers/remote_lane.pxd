@@ -8,6 +8,14 @@ from dynomite_mp.proto.command_lookup cimport CommandRow
 from dynomite_mp.workers.request cimport Request, SlotQueue
 
 
+cdef enum:                          # Replicate.need_ack: what the other datacenters are asked
+    ACK_NONE = 0                    # one copy each, no answer
+    ACK_WRITE = 1                   # every rack's owner; each datacenter's verdict
+    ACK_READ = 2                    # the same for a read
+    ACK_ALL_NODES = 3               # every node, no answer
+    ACK_READ_ANY = 4                # the owner in any one of them; its reply
+
+
 cdef class RemoteLane:
     cdef SpscRing ring
     cdef Doorbell doorbell
@@ -22,7 +30,8 @@ cdef class RemoteLane:
     cdef uint64_t write_wait_ns
     cdef bint must_ring
 
-    cdef int send(self, Request* request, const CommandRow* row, const char* p, size_t n, uint64_t now_ns) except -2
+    cdef int send(self, Request* request, const CommandRow* row, const char* p, size_t n, uint64_t now_ns,
+                  int ack) except -2
     cdef Request* find(self, uint64_t req_id) noexcept
     cdef Request* next_expired(self, uint64_t now_ns) noexcept
     cdef void drop_settled(self) noexcept

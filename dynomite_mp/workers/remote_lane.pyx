@@ -23,9 +23,6 @@ from dynomite_mp.workers.request cimport (
 
 cdef enum:
     POSITION_BITS = 48
-    ACK_NONE = 0                    # Replicate.need_ack
-    ACK_WRITE = 1
-    ACK_READ = 2
     MS = 1000000
 
 
@@ -48,7 +45,8 @@ cdef class RemoteLane:
     def __dealloc__(self):
         slots_free(&self.waiting)
 
-    cdef int send(self, Request* request, const CommandRow* row, const char* p, size_t n, uint64_t now_ns) except -2:
+    cdef int send(self, Request* request, const CommandRow* row, const char* p, size_t n, uint64_t now_ns,
+                  int ack) except -2:
         """0, or -1 when the record was given up (then the copies of the other datacenters miss it)."""
         cdef char[HEAD_BYTES_MAX] head
         cdef size_t head_len
@@ -65,11 +63,11 @@ cdef class RemoteLane:
         record.conflict_class = row.conflict
         record.token = request.token
         record.dc_mask = <uint64_t>0 - 1
-        record.need_ack = ACK_NONE
+        record.need_ack = <uint32_t>ack
         record.deadline_ms = (now_ns + wait_ns) // MS
         record.request_len = <uint32_t>n
         record.request = p
-        if request.remote_pending:
+        if ack == ACK_WRITE or ack == ACK_READ or ack == ACK_READ_ANY:
             slot = slots_push(&self.waiting)
             if slot == NULL:
                 return -1
@@ -77,7 +75,6 @@ cdef class RemoteLane:
             slot.queued_ns = now_ns + wait_ns
             request.refs += 1
             record.req_id = self.id_high | (self.waiting.tail - 1)
-            record.need_ack = ACK_WRITE if request.is_write else ACK_READ
         head_len = encode_replicate_head(head, &record)
         if not self.outbox.waiting and self.ring.c_offer2(MESSAGE_REPLICATE, head, head_len, p, n) == 1:
             self.must_ring = True

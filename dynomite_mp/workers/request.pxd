@@ -47,6 +47,7 @@ cdef struct Request:
 cdef enum SlotKind:
     SLOT_REQUEST = 0
     SLOT_HANDSHAKE = 1              # our own AUTH, HELLO, PING: the reply goes to the connection's owner
+    SLOT_PROBE = 2                  # asks a silent target whether it lives; any reply will do
 
 
 cdef struct Slot:

@@ -128,6 +128,10 @@ cdef class TargetConn(Conn):
         self.last_activity_ns = self.poll.now_ns
         self.is_silent = False
 
+    cdef int probe(self) except -1:
+        """Ask a silent target whether it lives. One that never leaves out a reply need not be asked."""
+        return 0
+
     cdef int take(self, Slot* slot) except -1:
         """The oldest slot, for which a reply has come; 0, or 1 when nobody had asked (the connection is closed then).
 

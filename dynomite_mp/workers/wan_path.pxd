@@ -42,6 +42,8 @@ cdef class WanPath(DataPath):
 
     cdef int replicate(self, const Replicate* record) except -1
     cdef int forward(self, RemoteDatacenter dc, const Replicate* record) except -1
+    cdef int to_every_node(self, RemoteDatacenter dc, const Replicate* record) except -1
+    cdef bint ask_any(self, RemoteDatacenter dc, const Replicate* record) except -1
     cdef int ask_each(self, RemoteDatacenter dc, const Replicate* record) except -1
     cdef int settle(self, Request* request, int verdict) except -1
     cdef int miss(self, Slot* slot) except -1

@@ -33,6 +33,7 @@ from dynomite_mp.proto.resp cimport FRAME_OK, RequestScan, next_request, request
 from dynomite_mp.workers.conn cimport Conn
 from dynomite_mp.workers.data_path cimport DataPath
 from dynomite_mp.workers.peer_out_conn cimport PeerOutConn
+from dynomite_mp.workers.remote_lane cimport ACK_ALL_NODES, ACK_NONE, ACK_READ_ANY, ACK_WRITE
 from dynomite_mp.workers.reply_digest cimport digest_of
 from dynomite_mp.workers.request cimport (
     REQUEST_ANSWERED, REQUEST_WAITING, Request, Slot, request_new, request_release, slots_at, slots_len,
@@ -44,8 +45,6 @@ from dynomite_mp.cluster.continuum import continuum_of
 log = logging.getLogger("dynomite_mp.replication")
 
 cdef enum:
-    ACK_NONE = 0                    # Replicate.need_ack, as remote_lane writes it
-    ACK_WRITE = 1
     SAME_DIGEST = 1
     RECORDS_PER_CALL = 512
     WAN_SILENCE_NS = 2000000000     # a link across datacenters may be quiet for longer
@@ -152,9 +151,53 @@ cdef class WanPath(DataPath):
                 continue
             if record.need_ack == ACK_NONE:
                 self.forward(dc, record)
-            else:
+            elif record.need_ack == ACK_ALL_NODES:
+                self.to_every_node(dc, record)
+            elif record.need_ack != ACK_READ_ANY:
                 self.ask_each(dc, record)
+            elif self.ask_any(dc, record):
+                return 0
+        if record.need_ack == ACK_READ_ANY:
+            self.on_verdict(record.origin_worker, record.req_id, 0, 1, b"")
         return 0
+
+    cdef int to_every_node(self, RemoteDatacenter dc, const Replicate* record) except -1:
+        cdef char[DNODE_HEADER_MOST + 8] head
+        cdef RemoteRack rack
+        for rack in dc.racks:
+            for item in rack.conns:
+                if item is not None:
+                    (<PeerOutConn>item).enqueue_frame(head, DNODE_REQ, b"d", 1, record.request, record.request_len)
+                    self.slab.add(self.w_requests, 1)
+                    self.slab.add(self.w_request_bytes, record.request_len)
+        return 0
+
+    cdef bint ask_any(self, RemoteDatacenter dc, const Replicate* record) except -1:
+        """A read that no rack of its own datacenter could answer: the first owner here that is connected."""
+        cdef char[DNODE_HEADER_MOST + 8] head
+        cdef RemoteRack rack
+        cdef PeerOutConn conn
+        cdef Slot* slot
+        cdef Request* request
+        for rack in dc.racks:
+            conn = self.conn_of(rack, record.token)
+            if conn is None:
+                continue
+            slot = conn.enqueue_frame(head, DNODE_REQ, b"d", 1, record.request, record.request_len)
+            if slot == NULL:
+                continue
+            request = request_new()
+            if request == NULL:
+                raise MemoryError
+            request.refs = 1
+            request.origin_id = record.req_id
+            request.shard = <unsigned char>record.origin_worker
+            request.part = <unsigned short>dc.index
+            slot.request = request
+            self.slab.add(self.w_requests, 1)
+            self.slab.add(self.w_request_bytes, record.request_len)
+            return True
+        return False
 
     cdef PeerOutConn conn_of(self, RemoteRack rack, uint32_t token):
         """The usable connection to the owner in a rack, None when there is none."""
@@ -248,6 +291,10 @@ cdef class WanPath(DataPath):
         self.slab.add(self.w_response_bytes, n)
         if request == NULL:
             return 0
+        if request.replies == NULL:                 # a read of any one datacenter
+            self.on_verdict(request.shard, request.origin_id, request.part, 0, p[:n])
+            request_release(request)
+            return 0
         if is_error:
             if request.replies.replies[slot.rack] == NULL:
                 request.replies.replies[slot.rack] = <char*>malloc(n)
@@ -273,9 +320,13 @@ cdef class WanPath(DataPath):
     cdef int miss(self, Slot* slot) except -1:
         cdef Request* request = slot.request
         slot.request = NULL
-        if request != NULL:
+        if request == NULL:
+            return 0
+        if request.replies == NULL:
+            self.on_verdict(request.shard, request.origin_id, request.part, 1, b"")
+        else:
             self.settle(request, reply_set_bad(request.replies, slot.rack, False))
-            request_release(request)
+        request_release(request)
         return 0
 
     cdef int target_changed(self, Conn target) except -1:

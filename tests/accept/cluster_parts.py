@@ -14,7 +14,7 @@ import contextlib
 import http.client
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -265,14 +265,19 @@ def make_nodes(nodes: Nodes, layout: Layout, **conf: Any) -> list[Node]:
 
 
 @contextlib.contextmanager
-def running_cluster(layout: Layout, **conf: Any) -> Iterator[Cluster]:
-    """A started cluster whose nodes are connected; everything is gone afterwards."""
+def running_cluster(
+    layout: Layout, *, prepare: Callable[[list[Node]], None] | None = None, **conf: Any
+) -> Iterator[Cluster]:
+    """A started cluster whose nodes are connected; everything is gone afterwards. `prepare` sees them before."""
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dmp-accept-")))
         block = stack.enter_context(AddressBlock.acquire())
         nodes = Nodes(block, directory)
         stack.callback(nodes.destroy)
         conf.setdefault("datastore_persistence", "none")
-        cluster = Cluster(make_nodes(nodes, layout, **conf))
+        made = make_nodes(nodes, layout, **conf)
+        if prepare is not None:
+            prepare(made)
+        cluster = Cluster(made)
         cluster.start()
         yield cluster

@@ -2,8 +2,8 @@
 
     nodes.make(factory=CNode, datacenter="dc1", rack="rack1", tokens="0")
 
-It is a Node to everybody who starts, stops, signals and asks it; what only our nodes have (status, slab) it has not. The
-binary is the one that DYNOMITE_BIN names; `needs_c_dynomite` skips a test without one.
+It is a Node to everybody who starts, stops, signals and asks it; what only our nodes have (status, slab) it has not.
+The binary is the one that DYNOMITE_BIN names; `needs_c_dynomite` skips a test without one.
 
 What a client of it may not do: HELLO, CLIENT SETINFO and everything else outside its own command table; it closes the
 connection instead of answering.
@@ -113,5 +113,3 @@ class CNode(Node):
 
     def store(self) -> Resp:
         return Resp(self.host, STORE_PORT)
-
-

@@ -260,13 +260,16 @@ def test_when_the_supervisor_is_killed_the_others_finish_and_leave(running):
 
 
 def test_the_next_start_waits_for_the_orphans_and_replaces_the_stale_slab(running):
+    orphan = running.pid_of("io[0]")
     with running.connect() as client:
-        client.send("SLEEP", 1_000)
+        client.send("SLEEP", 60_000)
         wait_for(lambda: running.call("PING") == b"PONG")
         running.kill()
         assert running.status()["is_stale"]
-        running.start()
-    assert "waiting until its processes have ended" in running.log()
+        running.start(wait=False)
+        running.logged("waiting until its processes have ended")
+        os.kill(orphan, signal.SIGKILL)
+        running.wait_ready()
     assert not running.status()["is_stale"]
     assert running.call("PING") == b"PONG"
 

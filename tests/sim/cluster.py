@@ -198,6 +198,9 @@ class Cluster:
 
     def leave(self, node: SimNode, *, for_good: bool) -> None:
         """Announce it and go."""
-        node.take(node.m.leave(self.now_ms, for_good=for_good))
+        outputs = node.m.leave(self.now_ms, for_good=for_good)
+        node.take(outputs)
+        for to, data in outputs.packets:
+            self.network.send(node.address, to, data)
         node.gone = node.gone or for_good
         node.crash()

@@ -137,3 +137,10 @@ def _(right: Any) -> Any:
 @mutant("two_at_a_place", "a replaced node stays in the view", ("storm",), View, "_win_place")
 def _(right: Any) -> Any:
     return lambda self, place, claim, node_id: True
+
+
+@mutant(
+    "sure_of_itself", "a node that nobody answered claims as much as one that asked", ("intruder",), OwnRecord, "join"
+)
+def _(right: Any) -> Any:
+    return lambda self, *, asked: right(self, asked=True)

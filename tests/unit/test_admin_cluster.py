@@ -1,4 +1,4 @@
-"""`/cluster_describe` and its like: the forms of the C server and of dynomite-manager, and what is known of each node."""
+"""`/cluster_describe` and its like: the forms of the C server and of dynomite-manager, what is known of each node."""
 
 from dataclasses import replace
 

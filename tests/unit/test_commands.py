@@ -54,7 +54,7 @@ def test_containers_are_refused_unless_they_are_commands_too() -> None:
         ("transactions_not_built", "multi exec discard watch unwatch"),
         ("pubsub_not_built", "publish subscribe psubscribe ssubscribe spublish pubsub|channels"),
         ("keyspace_not_built", "flushall flushdb randomkey"),
-        ("scripts_not_built", "script|load script|exists script|flush function|load"),
+        ("scripts_not_built", "script|debug script|show function|load"),
         ("never_on_shared_connection", "monitor sync psync client|reply client|tracking"),
         ("client_admin_not_built", "client|kill client|pause"),
         ("replicas_by_level", "wait waitaof"),

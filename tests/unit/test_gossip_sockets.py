@@ -179,11 +179,12 @@ async def test_a_provider_that_never_answers_does_not_stop_the_node(monkeypatch)
             raise SeedError("no answer", "")
 
     profile = Profile("dc1", "r", (1,), "127.0.78.1", 8101)
-    settings = GossipSettings(Identity(1, 1, profile), ("127.0.78.1", free_port()))
+    base = SeedList((Seed(Address("127.0.78.2", 8101), "r", "dc1", (2,), "x"),))
+    settings = GossipSettings(Identity(1, 1, profile), ("127.0.78.1", free_port()), base_seeds=base)
     topologies = []
     gossip = GossipSockets(settings, Broken(), lambda version, blob: topologies.append(blob), lambda event: None)
     await gossip.start()
-    assert len(decode_snapshot(topologies[0])[1]) == 1
+    assert len(decode_snapshot(topologies[0])[1]) == 2, "what is configured is published at once"
     await gossip.close()
 
 

@@ -126,7 +126,7 @@ def test_the_rings_of_a_node_are_small():
     rings = wiring.expand(1, {**sizes, "lane_overflow_bytes": 0})
     default = wiring.expand(1, {"io_ring_bytes": 4 << 20, "replication_ring_bytes": 64 << 20, "lane_overflow_bytes": 0})
     total, usual = (sum(footprint_bytes(spec.capacity_bytes) for spec in specs) for specs in (rings, default))
-    assert total <= 6 << 20 and usual > 64 << 20
+    assert total <= 4 << 20 and usual > 64 << 20
 
 
 @pytest.mark.parametrize(

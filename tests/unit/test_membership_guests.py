@@ -123,8 +123,9 @@ def test_a_wildcard_seed_or_record_is_nobody():
 def test_c_silence_counts_only_without_a_link():
     membership = node()
     membership.take_c_text(0, f"dc1$r2$5,{WALL_S},4,10.0.0.2")
-    later_ms = SILENT_ROUNDS * 1000 + 1
+    later_ms, version = SILENT_ROUNDS * 1000 + 1, membership.version
     membership.tick(later_ms)
+    assert membership.version > version
     assert row(membership, "10.0.0.2").state is NodeState.DOWN
     membership.take_link(later_ms, ("10.0.0.2", 8101), True, is_c=True)
     assert row(membership, "10.0.0.2").state is NodeState.NORMAL

@@ -44,6 +44,13 @@ def test_a_packet_survives_the_wire(kind, key):
     assert packet.rumours == [msgpack.unpackb(rumour.encode(), strict_map_key=False)] * 20
 
 
+def test_the_bytes_are_those_of_version_1():
+    """Nodes of different versions gossip with each other: a change of these bytes is a new version."""
+    news = News(9, 2, 3, Liveness.DOWN, NodeState.NORMAL, 1, {7: 5}, 4)
+    data = Writer(5, stamp=6).encode(Kind.PING, 1, [77, 2], [news.encode()])
+    assert data.hex() == "44470100" "960105010692" "4d02" "91" "9909020302040181070504c0"
+
+
 def test_every_kind_has_a_body_here():
     assert set(BODIES) == set(Kind)
 
