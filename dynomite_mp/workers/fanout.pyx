@@ -161,6 +161,7 @@ cdef class Fanout(Answers):
                 return REFUSED
         request.refs += 1                           # a target that fails at once may complete it
         request.pending = <uint16_t>self.table.racks
+        request.primary = <uint16_t>self.table.my_rack
         request.remote_pending = <uint16_t>self.table.remote_dcs if request.mode == PLAN_EACH_SAFE_QUORUM else 0
         for i in range(self.table.racks):
             rack = (self.table.my_rack + i) % self.table.racks
@@ -340,8 +341,8 @@ cdef class Fanout(Answers):
             request = slot.request
             if request != NULL and (
                     (request.mode == PLAN_ONE_READ and request.racks_tried < self.table.racks)
-                    or (request.mode == PLAN_ONE_WRITE and slot.rack == self.table.my_rack and request.pending > 1)
-                    or (request.mode == PLAN_ONE_WRITE and slot.rack == self.table.my_rack and request.has_reserve)):
+                    or (request.mode == PLAN_ONE_WRITE and slot.rack == request.primary and request.pending > 1)
+                    or (request.mode == PLAN_ONE_WRITE and slot.rack == request.primary and request.has_reserve)):
                 slot.request = NULL
                 request.error_code = E_DATASTORE_TIMEOUT if is_store else E_PEER_TIMEOUT
                 self.outcome(request, slot.rack, OUT_UNREACHABLE, NULL, 0,
@@ -413,7 +414,7 @@ cdef class Fanout(Answers):
 
     cdef int one_write_outcome(self, Request* request, int rack, int what, const char* reply, size_t n) except -1:
         """This rack's reply is the answer; when it will not come, the first other rack's."""
-        if rack == self.table.my_rack:
+        if rack == request.primary:
             if what != OUT_UNREACHABLE:
                 return self.complete(request, reply, n)
             request.primary_failed = True
@@ -424,8 +425,8 @@ cdef class Fanout(Answers):
                 return self.complete(request, reply, n)
             if not request.has_reserve:
                 self.keep_reserve(request, reply, n)
-        if request.primary_failed and request.pending == 0:
-            return self.fail(request, request.error_code)
+        if request.pending == 0:
+            return self.use_reserve(request) if request.has_reserve else self.fail(request, request.error_code)
         return 0
 
     cdef int keep_reserve(self, Request* request, const char* reply, size_t n) except -1:
@@ -484,9 +485,9 @@ cdef class Fanout(Answers):
             return self.quorum_error(request, verdict)
         if verdict == QUORUM_DIFFER:
             rack = replies.first_good
-        if replies.outcomes[self.table.my_rack] == REPLICA_GOOD and (
-                replies.digests[self.table.my_rack] == replies.digests[rack]):
-            rack = self.table.my_rack
+        if replies.outcomes[request.primary] == REPLICA_GOOD and (
+                replies.digests[request.primary] == replies.digests[rack]):
+            rack = request.primary
         if replies.replies[rack] == NULL:
             return self.fail(request, E_NO_MEMORY)
         if request.remote_pending:                  # the other datacenters have not said yet
