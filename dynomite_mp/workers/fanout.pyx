@@ -227,6 +227,8 @@ cdef class Fanout(Answers):
         slot.rack = <uint16_t>rack
         slot.klass = row.klass
         request.refs += 1
+        if self.holds_writes and request.mode == PLAN_ONE_WRITE:
+            request.primary_failed = True           # it is kept for later; another rack's reply will do
         if request.is_write:
             slot.is_write = 2 if request.is_wide else 1
             slot.bucket = <uint16_t>order_bucket(request.token)
@@ -236,7 +238,7 @@ cdef class Fanout(Answers):
         return TAKEN
 
     cdef bint state_allows(self, Request* request) noexcept:
-        """Reference 9.2: STANDBY takes nothing, WRITES_ONLY and RESUMING take writes."""
+        """STANDBY takes nothing; WRITES_ONLY takes writes and keeps them back; RESUMING takes writes."""
         if self.node_state == STATE_STANDBY or (
                 not request.is_write and (self.node_state == STATE_WRITES_ONLY or self.node_state == STATE_RESUMING)):
             request.error_code = E_STATE
@@ -540,7 +542,16 @@ cdef class Fanout(Answers):
                 self.peers[conn.node * peer_count + conn.index] = conn
 
     def set_node_state(self, int state):
+        cdef DatastoreConn conn
+        cdef bint held = self.holds_writes
         self.node_state = state
+        self.holds_writes = state == STATE_WRITES_ONLY
+        if held and not self.holds_writes:
+            self.read_clock()
+            for item in self.datastores:
+                if item is not None:
+                    conn = <DatastoreConn>item
+                    conn.release()
 
     def set_remote(self, RemoteLane remote):
         self.remote = remote
