@@ -42,6 +42,7 @@ from dynomite_mp.local_layout import DEFAULTS, NODE_KEYS, Layout, Place, conf_te
 from dynomite_mp.local_node import POLL_S, STOP_TIMEOUT_S, LocalClusterError, LocalNode
 
 UP_TIMEOUT_S = 60.0
+SETTLE_TIMEOUT_S = 10.0
 STATE_FORMAT = 1
 REPORT_BYTES = 65536
 OTHER_DIRECTORY = "choose another --directory"
@@ -324,10 +325,19 @@ class Launch:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        os.close(self._reports)
         if kind is not None:
             self._process.kill()  # it may still be about to start some
         self._process.wait()
+        if kind is not None:
+            self._settle()
+        os.close(self._reports)
+
+    def _settle(self) -> None:
+        """Until every node that was started serves or has ended: before that nobody could find it to end it."""
+        poll = select.poll()
+        poll.register(self._reports, select.POLLIN)
+        while poll.poll(SETTLE_TIMEOUT_S * 1000) and os.read(self._reports, REPORT_BYTES):
+            continue
 
 
 # ---- settings --------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from dynomite_mp.enums import NodeState, ProcessState, Role
 from dynomite_mp.ipc.slab import SHM_DIRECTORY, ProcessValues, RingValues, Slab, SlabError
 from dynomite_mp.paths import NodePaths
 from dynomite_mp.pidfile import LOCK_NAME, holder
-from dynomite_mp.status_cluster import DatacenterStatus, PeerStatus, datacenters_of, peers_of
+from dynomite_mp.workers.cluster_figures import DatacenterStatus, PeerStatus, datacenters_of, peers_of
 from dynomite_mp.workers.health import node_state
 from dynomite_mp.workers.node_figures import NodeIdentity, read_node
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 
 from dynomite_mp.status import NodeStatus, ProcessRow, RingRow
-from dynomite_mp.status_cluster import DatacenterStatus, PeerStatus
+from dynomite_mp.workers.cluster_figures import DatacenterStatus, PeerStatus
 
 PROCESS_COLUMNS = ("process", "pid", "state", "cpu%", "memory", "restarts", "up", "note")
 PEER_COLUMNS = ("node", "rack", "token", "state", "connection", "in flight", "note")

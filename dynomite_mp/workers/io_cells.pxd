@@ -40,6 +40,8 @@ cdef struct IoCells:
     int peer_timeouts
     int peer_mismatches
     int dnode_clients
+    int dnode_eof
+    int dnode_err
     int dnode_requests
     int dnode_request_bytes
     int dnode_response_bytes

@@ -41,6 +41,8 @@ cdef void bind_cells(IoCells* cells):
     cells.peer_timeouts = cell_index("peer_timedout_requests")
     cells.peer_mismatches = cell_index("peer_mismatch_requests")
     cells.dnode_clients = cell_index("dnode_client_connections")
+    cells.dnode_eof = cell_index("dnode_client_eof")
+    cells.dnode_err = cell_index("dnode_client_err")
     cells.dnode_requests = cell_index("dnode_client_requests")
     cells.dnode_request_bytes = cell_index("dnode_client_request_bytes")
     cells.dnode_response_bytes = cell_index("dnode_client_response_bytes")

@@ -9,7 +9,6 @@ from dynomite_mp.ipc.counters import SlabWriter
 from dynomite_mp.workers.data_path import GROUP_RESP2, GROUP_RESP3
 from dynomite_mp.workers.datastore_link import DatastoreLink
 from dynomite_mp.workers.io_path import IoPath
-from dynomite_mp.workers.peer_mesh import PeerLink
 
 GROUP_NAMES = {GROUP_RESP2: "resp2", GROUP_RESP3: "resp3"}
 
@@ -41,12 +40,3 @@ class IoGauges:
             up = sum(link.is_up for link in links if link.group == group)
             self._slab.set_gauge(f"server_connections:{name}", up)
         self._slab.set_gauge("server_up", int(any(link.is_up for link in links)))
-
-    def peer_changed(self, link: PeerLink, links: list[PeerLink]) -> None:
-        if link.is_up:
-            self.count("peer_connections_total")
-        else:
-            self.count("peer_err" if link.lost_by_error else "peer_eof")
-            self._slab.set_gauge("peer_ejected_at", int(time.time() * 1000))
-        self.count("link_state_changes")
-        self._slab.set_gauge("peer_connections", sum(one.is_up for one in links))

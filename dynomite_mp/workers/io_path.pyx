@@ -72,6 +72,7 @@ from dynomite_mp.workers.shard_link cimport (
     OFFER_FAILED, OFFER_FULL, SHARD_NOTHING, SHARD_TOOK_REPLY, SHARD_TOOK_REQUEST, ShardLink,
 )
 from dynomite_mp.workers.source_conn cimport SourceConn
+from dynomite_mp.workers.target_conn cimport queue_figures
 from dynomite_mp.workers.write_order cimport order_bucket
 
 from dynomite_mp.cluster.token import hash_kind
@@ -644,39 +645,21 @@ cdef class IoPath(Fanout):
 
     def figures(self):
         """Gauges as {cell of the counter table: value}, measured now; feeds the queue length histograms too."""
-        cdef DatastoreConn conn
-        cdef PeerOutConn peer
         cdef SourceConn client
         cells = {
             "client_requests_in_flight": 0, "client_paused": 0, "client_in_queue_bytes": 0, "client_out_queue_bytes": 0,
             "process_budget_used_bytes": self.buffered_bytes(), "datastore_budget_used_bytes": 0,
-            "dnode_client_in_queue": 0, "dnode_client_out_queue_bytes": 0,
+            "dnode_client_in_queue": 0, "dnode_client_in_queue_bytes": 0, "dnode_client_out_queue_bytes": 0,
             "loop_turns": self.turns, "loop_busy_ns": self.busy_ns,
         }
         for g, name in enumerate(("resp2", "resp3")):
-            waiting = sent = waiting_bytes = 0
-            for item in self.datastores[g * self.datastore_count:(g + 1) * self.datastore_count]:
-                if item is not None:
-                    conn = <DatastoreConn>item
-                    waiting += conn.unsent()
-                    sent += slots_len(&conn.slots) - conn.unsent()
-                    waiting_bytes += buf_len(&conn.outbuf)
-                    self.slab.observe(self.cells.in_queue, conn.unsent())
-                    self.slab.observe(self.cells.out_queue, slots_len(&conn.slots) - conn.unsent())
-            cells[f"in_queue:{name}"] = waiting
-            cells[f"in_queue_bytes:{name}"] = waiting_bytes
-            cells[f"out_queue:{name}"] = sent
-            cells["datastore_budget_used_bytes"] += waiting_bytes
-        waiting = sent = waiting_bytes = 0
-        for item in self.peers:
-            if item is not None:
-                peer = <PeerOutConn>item
-                waiting += peer.unsent()
-                sent += slots_len(&peer.slots) - peer.unsent()
-                waiting_bytes += buf_len(&peer.outbuf)
-                self.slab.observe(self.cells.peer_in_length, peer.unsent())
-                self.slab.observe(self.cells.peer_out_length, slots_len(&peer.slots) - peer.unsent())
-        cells["peer_in_queue"], cells["peer_out_queue"], cells["peer_in_queue_bytes"] = waiting, sent, waiting_bytes
+            figures = queue_figures(self.datastores[g * self.datastore_count:(g + 1) * self.datastore_count],
+                                    self.slab, self.cells.in_queue, self.cells.out_queue)
+            cells.update(zip((f"in_queue:{name}", f"in_queue_bytes:{name}",
+                              f"out_queue:{name}", f"out_queue_bytes:{name}"), figures))
+            cells["datastore_budget_used_bytes"] += figures[1] + figures[3]
+        figures = queue_figures(self.peers, self.slab, self.cells.peer_in_length, self.cells.peer_out_length)
+        cells.update(zip(("peer_in_queue", "peer_in_queue_bytes", "peer_out_queue", "peer_out_queue_bytes"), figures))
         for item in self.connections():
             if isinstance(item, ClientConn):
                 client = <SourceConn>item
@@ -688,6 +671,7 @@ cdef class IoPath(Fanout):
             elif isinstance(item, PeerInConn):
                 client = <SourceConn>item
                 cells["dnode_client_in_queue"] += queue_len(&client.queue)
+                cells["dnode_client_in_queue_bytes"] += client.in_flight_bytes
                 cells["dnode_client_out_queue_bytes"] += buf_len(&client.outbuf) + client.parked_bytes
         return cells
 

@@ -36,7 +36,7 @@ from dynomite_mp.workers.datastore_link import DatastoreLink
 from dynomite_mp.workers.io_gauges import IoGauges
 from dynomite_mp.workers.io_path import IoPath
 from dynomite_mp.workers.peer_cipher import node_key, secured_by
-from dynomite_mp.workers.peer_mesh import PeerLink, PeerMesh
+from dynomite_mp.workers.peer_mesh import PeerLink, PeerMesh, count_peer_change
 from dynomite_mp.workers.remote_lane import RemoteLane
 from dynomite_mp.workers.sessions import Sessions
 from dynomite_mp.workers.shard_link import ShardLink
@@ -230,7 +230,7 @@ class IoWorker(Worker):
         self._path.remote_reply(req_id, status == 0, reply)
 
     def _on_peer_change(self, link: PeerLink) -> None:
-        self._gauges.peer_changed(link, self._mesh.links)
+        count_peer_change(self.slab, link, self._mesh.links)
         self.proxies.gossip.link_state(link.node.address, link.is_up)
 
     # ---- turns and timers of the data path

@@ -5,9 +5,10 @@ twice and nothing is kept between scrapes. `METRICS` names each row of the count
 version; `NOT_FED` has the rest, so that no series stands at zero for ever. A new row of the counter table belongs into
 one of them.
 
-Names are `dynomite_mp_<noun>[_<unit>][_total]`; labels are only role, dc, rack, command_class (and le). A row that
-several kinds of processes move has a sample for each of them, `role` being the name of the process (`io[0]`); all
-others are sums over the io workers.
+Names are `dynomite_mp_<noun>[_<unit>][_total]`; labels are only role, dc, rack, peer, command_class (and le). A row
+that several kinds of processes move has a sample for each of them, `role` being the name of the process (`io[0]`); all
+others are sums over the io workers. Of the cluster there is a sample for each other node (`peer` is its address) and
+for each other datacenter.
 
 Imports prometheus_client, so only the admin process may import it.
 """
@@ -25,6 +26,7 @@ from prometheus_client.registry import Collector
 from dynomite_mp.enums import NodeState, ProcessState, Role
 from dynomite_mp.ipc.counter_table import COMMAND_CLASSES, COUNTERS, Counter, Kind
 from dynomite_mp.ipc.slab import HistogramValues, RingValues
+from dynomite_mp.workers.cluster_figures import datacenters_of, peers_of
 from dynomite_mp.workers.health import node_state
 from dynomite_mp.workers.node_figures import NodeFigures, ProcessFigures, RingFigures
 from dynomite_mp.workers.process_figures import SystemFigures
@@ -78,6 +80,50 @@ METRICS: Final[Mapping[str, str]] = {
     "in_queue": "datastore_queued_requests",
     "in_queue_bytes": "datastore_queued_bytes",
     "out_queue": "datastore_requests_in_flight",
+    "out_queue_bytes": "datastore_in_flight_bytes",
+    "server_ejects": "datastore_ejects",
+    "client_non_quorum_r_responses": "client_non_quorum_reads",
+    "client_non_quorum_w_responses": "client_non_quorum_writes",
+    "fragments": "request_fragments",
+    "dnode_client_connections": "inbound_peer_connections",
+    "dnode_client_connections_total": "inbound_peer_connections_accepted",
+    "dnode_client_eof": "inbound_peer_eofs",
+    "dnode_client_err": "inbound_peer_connection_errors",
+    "dnode_client_requests": "inbound_peer_requests",
+    "dnode_client_request_bytes": "inbound_peer_request_bytes",
+    "dnode_client_response_bytes": "inbound_peer_response_bytes",
+    "dnode_client_in_queue": "inbound_peer_requests_in_flight",
+    "dnode_client_in_queue_bytes": "inbound_peer_in_flight_bytes",
+    "dnode_client_out_queue_bytes": "inbound_peer_out_queue_bytes",
+    "peer_connections": "peer_connections",
+    "peer_connections_total": "peer_connections_opened",
+    "peer_eof": "peer_eofs",
+    "peer_err": "peer_connection_errors",
+    "peer_ejected_at": "peer_last_loss_timestamp_seconds",
+    "peer_ejects": "peer_ejects",
+    "peer_requests": "peer_requests",
+    "peer_request_bytes": "peer_request_bytes",
+    "peer_responses": "peer_responses",
+    "peer_response_bytes": "peer_response_bytes",
+    "peer_dropped_requests": "peer_dropped_requests",
+    "peer_timedout_requests": "peer_timedout_requests",
+    "peer_mismatch_requests": "peer_mismatched_replies",
+    "peer_in_queue": "peer_queued_requests",
+    "peer_in_queue_bytes": "peer_queued_bytes",
+    "peer_out_queue": "peer_requests_in_flight",
+    "peer_out_queue_bytes": "peer_in_flight_bytes",
+    "remote_peer_requests": "remote_peer_requests",
+    "remote_peer_request_bytes": "remote_peer_request_bytes",
+    "remote_peer_responses": "remote_peer_responses",
+    "remote_peer_response_bytes": "remote_peer_response_bytes",
+    "remote_peer_dropped_requests": "remote_peer_dropped_requests",
+    "remote_peer_timedout_requests": "remote_peer_timedout_requests",
+    "remote_peer_failover_requests": "remote_peer_failed_over_requests",
+    "remote_peer_in_queue": "remote_peer_queued_requests",
+    "remote_peer_in_queue_bytes": "remote_peer_queued_bytes",
+    "remote_peer_out_queue": "remote_peer_requests_in_flight",
+    "remote_peer_out_queue_bytes": "remote_peer_in_flight_bytes",
+    "link_state_changes": "link_state_changes",
     "shard_requests_sent": "shard_requests_sent",
     "shard_requests_received": "shard_requests_received",
     "shard_replies_sent": "shard_replies_sent",
@@ -107,28 +153,27 @@ METRICS: Final[Mapping[str, str]] = {
 # What is in shared memory in another unit than metrics have.
 SCALES: Final[Mapping[str, float]] = {
     "server_ejected_at": 1e-3,
+    "peer_ejected_at": 1e-3,
     "loop_busy_ns": 1e-9,
     "loop_lag_ns": 1e-9,
     "loop_lag_ns_max": 1e-9,
 }
 
 NOT_FED: Final = frozenset(
-    row.name for row in COUNTERS if row.name.startswith(("dnode_client_", "peer_", "remote_peer_"))
-) | {
-    "accept_errors",
-    "client_auth_errors",
-    "client_non_quorum_r_responses",
-    "client_non_quorum_w_responses",
-    "forward_error",
-    "fragments",
-    "link_state_changes",
-    "out_queue_bytes",
-    "process_budget_pauses",
-    "server_dropped_requests",
-    "server_ejects",
-    "server_timedout",
-    "shard_refused_requests",
-}
+    {
+        "accept_errors",
+        "client_auth_errors",
+        "dnode_client_out_queue",
+        "forward_error",
+        "peer_forward_error",
+        "peer_timedout",
+        "process_budget_pauses",
+        "remote_peer_timedout",
+        "server_dropped_requests",
+        "server_timedout",
+        "shard_refused_requests",
+    }
+)
 DERIVED: Final = frozenset({"node_state"})
 """Rows that are one of several things a metric is made of."""
 
@@ -167,6 +212,8 @@ class SlabCollector(Collector):
         yield from _node(given)
         yield from _requests(given)
         yield from _table(given.node)
+        yield from _peers(given.node)
+        yield from _datacenters(given.node)
         yield from _processes(given)
         yield from _rings(given.node.rings)
 
@@ -240,6 +287,48 @@ def _table(node: NodeFigures) -> Iterator[Metric]:
         else:
             family.add_metric((), node.total(cell) * scale)
         yield family
+
+
+def _peers(node: NodeFigures) -> Iterator[Metric]:
+    who = ("peer", "dc", "rack")
+    up = _gauge("peer_up", "1 while a connection to the peer is open", who)
+    links = _gauge("peer_links_up", "connections to the peer that are open", who)
+    state = _gauge("peer_state", "state of the peer as gossip says, else as its connections say; as node_state", who)
+    silent = _gauge("peer_silent", "1 while the peer owes replies and says nothing", who)
+    rests = _gauge("peer_out_of_service", "1 while an order keeps the peer out of service", who)
+    waiting = _gauge("peer_waiting_requests", "requests to the peer that it has not answered", who)
+    waiting_bytes = _gauge("peer_waiting_bytes", "bytes of the requests that the peer has not answered", who)
+    for peer in peers_of(node.cluster):
+        labels = (peer.address, peer.dc, peer.rack)
+        up.add_metric(labels, peer.connected)
+        links.add_metric(labels, peer.links_up)
+        state.add_metric(labels, NodeState[peer.state])
+        silent.add_metric(labels, peer.is_silent)
+        rests.add_metric(labels, peer.is_resting)
+        waiting.add_metric(labels, peer.in_flight)
+        waiting_bytes.add_metric(labels, peer.waiting_bytes)
+    yield from (up, links, state, silent, rests, waiting, waiting_bytes)
+
+
+def _datacenters(node: NodeFigures) -> Iterator[Metric]:
+    dc = ("dc",)
+    waiting = _gauge("datacenter_lag_requests", "requests that another datacenter has not confirmed", dc)
+    size = _gauge("datacenter_lag_bytes", "bytes of the requests that another datacenter has not confirmed", dc)
+    oldest = _gauge("datacenter_lag_seconds", "age of the oldest request that it has not confirmed", dc)
+    sent = _counter("datacenter_sent_requests", "requests sent to another datacenter", dc)
+    failed_over = _counter("datacenter_failed_over_requests", "of them, sent to another rack than the first", dc)
+    dropped = _counter("datacenter_dropped_requests", "requests for it dropped because no rack could be reached", dc)
+    for other in datacenters_of(node.cluster):
+        if other.is_local:
+            continue
+        labels = (other.name,)
+        waiting.add_metric(labels, other.waiting)
+        size.add_metric(labels, other.waiting_bytes)
+        oldest.add_metric(labels, other.oldest_ms / 1000)
+        sent.add_metric(labels, other.sent)
+        failed_over.add_metric(labels, other.failed_over)
+        dropped.add_metric(labels, other.dropped)
+    yield from (waiting, size, oldest, sent, failed_over, dropped)
 
 
 def _processes(given: MetricsInput) -> Iterator[Metric]:

@@ -173,12 +173,15 @@ cdef class PeerInConn(SourceConn):
                                     b"d", 1, len(secret))
             buf_append(&self.outbuf, head, head_len)
             buf_append(&self.outbuf, secret, len(secret))
+            self.path.slab.add(self.path.cells.dnode_response_bytes, head_len + len(secret))
             return 0
         head_len = encode_dnode(head, request.origin_id, DNODE_RES, 0, version, self.head.same_dc, b"d", 1, n)
         buf_append(&self.outbuf, head, head_len)
         buf_append(&self.outbuf, p, n)
+        self.path.slab.add(self.path.cells.dnode_response_bytes, head_len + n)
         return 0
 
     cdef void on_closed(self, int error):
         self.detach_requests()
+        self.path.slab.add(self.path.cells.dnode_err if error else self.path.cells.dnode_eof, 1)
         self.path.peer_opened(self, -1)

@@ -12,11 +12,13 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from dynomite_mp.cluster.route import RouteTable
 from dynomite_mp.cluster.topology import Node, Topology
+from dynomite_mp.ipc.counters import SlabWriter
 from dynomite_mp.proto.dnode import DNODE_VERSION_OURS
 from dynomite_mp.workers.io_path import IoPath
 from dynomite_mp.workers.peer_cipher import NodeKey
@@ -188,6 +190,17 @@ class PeerLink:
         if was_up:
             self._on_change(self)
         self._retry(os.strerror(error) if error else "closed by the peer")
+
+
+def count_peer_change(slab: SlabWriter, link: PeerLink, links: Sequence[PeerLink]) -> None:
+    """A link has come up or was lost."""
+    if link.is_up:
+        slab.count("peer_connections_total")
+    else:
+        slab.count("peer_err" if link.lost_by_error else "peer_eof")
+        slab.set_gauge("peer_ejected_at", int(time.time() * 1000))
+    slab.count("link_state_changes")
+    slab.set_gauge("peer_connections", sum(one.is_up for one in links))
 
 
 class PeerOrders:

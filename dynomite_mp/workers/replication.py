@@ -21,7 +21,7 @@ from dynomite_mp.ipc.wiring import Endpoint
 from dynomite_mp.workers.base import Worker, WorkerContext
 from dynomite_mp.workers.cluster_view import ClusterView, lag_rows, peer_rows
 from dynomite_mp.workers.peer_cipher import node_key, secured_by
-from dynomite_mp.workers.peer_mesh import PeerLink
+from dynomite_mp.workers.peer_mesh import PeerLink, count_peer_change
 from dynomite_mp.workers.topology_source import configured_topology
 from dynomite_mp.workers.wan_mesh import WanMesh
 from dynomite_mp.workers.wan_path import WanPath
@@ -71,14 +71,9 @@ class ReplicationWorker(Worker):
 
     def tick(self) -> None:
         self._path.shrink_idle()
-        waiting = size = 0
-        lags = self._path.lags()
-        for requests, size_bytes, *_rest in lags.values():
-            waiting += requests
-            size += size_bytes
-        self.slab.set_gauge("remote_peer_out_queue", waiting)
-        self.slab.set_gauge("remote_peer_out_queue_bytes", size)
-        self.slab.post(encode(Bulletin((), peer_rows(self._mesh.links), lag_rows(lags))))
+        for name, value in self._path.figures().items():
+            self.slab.set_gauge(name, value)
+        self.slab.post(encode(Bulletin((), peer_rows(self._mesh.links), lag_rows(self._path.lags()))))
 
     def drain_ring(self, sender: Endpoint, ring: SpscRing) -> int:
         if sender.role is not Role.IO:
@@ -107,6 +102,5 @@ class ReplicationWorker(Worker):
         self.proxies.io(worker).replica_reply(req_id, dc_index, status, reply)
 
     def _on_peer_change(self, link: PeerLink) -> None:
-        self.slab.count("peer_connections_total" if link.is_up else "peer_eof")
-        self.slab.set_gauge("peer_connections", sum(one.is_up for one in self._mesh.links))
+        count_peer_change(self.slab, link, self._mesh.links)
         self.proxies.gossip.link_state(link.node.address, link.is_up)

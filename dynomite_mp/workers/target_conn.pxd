@@ -1,6 +1,7 @@
 # The face of target_conn.pyx: a connection that requests go to.
 from libc.stdint cimport uint64_t
 
+from dynomite_mp.ipc.counters cimport SlabWriter
 from dynomite_mp.workers.conn cimport Conn
 from dynomite_mp.workers.data_path cimport DataPath
 from dynomite_mp.workers.request cimport Slot, SlotQueue
@@ -28,3 +29,6 @@ cdef class TargetConn(Conn):
     cdef int handshake_reply(self, const char* p, size_t n) except -1
     cdef int expire(self, uint64_t timeout_ns) except -1
     cdef bint watch_silence(self, uint64_t silence_ns) noexcept
+
+
+cdef tuple queue_figures(list conns, SlabWriter slab, int in_length, int out_length)

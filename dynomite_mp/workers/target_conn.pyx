@@ -18,6 +18,7 @@ import logging
 
 from libc.stdint cimport uint64_t
 
+from dynomite_mp.ipc.counters cimport SlabWriter
 from dynomite_mp.proto.buffer cimport buf_append, buf_clear, buf_consume, buf_len, buf_ptr, buf_reserve
 from dynomite_mp.workers.conn cimport Conn, socket_error
 from dynomite_mp.workers.request cimport (
@@ -218,3 +219,23 @@ cdef class TargetConn(Conn):
                 self.path.target_lost(self, &slot, buf_ptr(&self.outbuf), slot.size)
             buf_consume(&self.outbuf, slot.size)
         self.owner.on_lost(self, error)
+
+
+cdef tuple queue_figures(list conns, SlabWriter slab, int in_length, int out_length):
+    """(requests to be sent, their bytes, requests sent, their bytes) of these connections, None among them; each one's
+    queues are observed in the two histograms."""
+    cdef TargetConn conn
+    cdef uint64_t unsent = 0, unsent_bytes = 0, sent = 0, sent_bytes = 0, waiting, awaited
+    for item in conns:
+        if item is None:
+            continue
+        conn = <TargetConn>item
+        waiting = conn.unsent()
+        awaited = slots_len(&conn.slots) - waiting
+        slab.observe(in_length, waiting)
+        slab.observe(out_length, awaited)
+        unsent += waiting
+        sent += awaited
+        sent_bytes += conn.kept
+        unsent_bytes += buf_len(&conn.outbuf) - conn.kept
+    return unsent, unsent_bytes, sent, sent_bytes

@@ -37,6 +37,8 @@ cdef class WanPath(DataPath):
     cdef int w_failovers
     cdef int w_rtt
     cdef int w_queue_wait
+    cdef int w_in_length
+    cdef int w_out_length
 
     cdef int replicate(self, const Replicate* record) except -1
     cdef int forward(self, RemoteDatacenter dc, const Replicate* record) except -1

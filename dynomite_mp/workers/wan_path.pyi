@@ -53,5 +53,7 @@ class WanPath(DataPath):
     def tick(self) -> bool:
         """Deadlines; True: call it again in 10 ms."""
     def owes(self) -> bool: ...
+    def figures(self) -> dict[str, int]:
+        """Gauges by the name of their cell; feeds histograms, so call it once a second."""
     def lags(self) -> dict[str, tuple[int, int, int, int, int, int]]:
         """{datacenter: (requests awaiting a reply, their bytes, ms since the oldest, sent, failed over, dropped)}."""

@@ -38,6 +38,7 @@ from dynomite_mp.workers.reply_digest cimport digest_of
 from dynomite_mp.workers.request cimport (
     REQUEST_ANSWERED, REQUEST_WAITING, Request, Slot, request_new, request_release, slots_at, slots_len,
 )
+from dynomite_mp.workers.target_conn cimport queue_figures
 
 from dynomite_mp.cluster.continuum import continuum_of
 
@@ -101,6 +102,8 @@ cdef class WanPath(DataPath):
         self.w_failovers = cell_index("remote_peer_failover_requests")
         self.w_rtt = histogram_index("cross_region_rtt")
         self.w_queue_wait = histogram_index("cross_region_queue_wait")
+        self.w_in_length = histogram_index("remote_peer_in_queue_length")
+        self.w_out_length = histogram_index("remote_peer_out_queue_length")
 
     def set_datacenters(self, datacenters, conns):
         """A new topology; `conns` are (RemoteRack, place, PeerOutConn) to keep. A datacenter's figures go on."""
@@ -361,6 +364,19 @@ cdef class WanPath(DataPath):
     def owes(self):
         """Whether a reply of another datacenter is awaited."""
         return self.in_flight > 0
+
+    def figures(self):
+        """Gauges as {cell of the counter table: value}, measured now; feeds the queue length histograms too."""
+        cdef RemoteDatacenter dc
+        cdef RemoteRack rack
+        cdef list conns = []
+        for dc in self.datacenters:
+            for rack in dc.racks:
+                conns += rack.conns
+        return dict(zip(
+            ("remote_peer_in_queue", "remote_peer_in_queue_bytes", "remote_peer_out_queue",
+             "remote_peer_out_queue_bytes"),
+            queue_figures(conns, self.slab, self.w_in_length, self.w_out_length)))
 
     def lags(self):
         """{datacenter: (requests awaiting a reply, their bytes, ms since the oldest, sent, failed over, dropped)}."""

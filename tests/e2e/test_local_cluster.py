@@ -189,6 +189,28 @@ def test_the_life_of_a_cluster_on_the_command_line(tmp_path):
     assert not directory.exists()
 
 
+def test_an_interrupted_up_leaves_nothing_running(tmp_path):
+    directory = tmp_path / "c"
+    with subprocess.Popen(
+        [sys.executable, "-m", "dynomite_mp", "cluster", "up", "--nodes", "2", "--directory", str(directory)],
+        cwd=REPO,
+        env={**os.environ, "PYTHONPATH": str(REPO)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as up:
+        try:
+            wait_for(lambda: any(directory.glob("*/data/lock")), 20)
+            up.send_signal(signal.SIGINT)
+            assert up.wait(30) == ExitCode.FAILURE
+            cluster = LocalCluster.open(directory)
+            # A supervisor that had not come to its own lock yet would still hold that of the block.
+            assert not is_locked(BLOCKS / cluster.prefix)
+            assert not any(node.runs for node in cluster.nodes)
+        finally:
+            up.kill()
+            LocalCluster.open(directory).down()
+
+
 def status(directory: Path, code: ExitCode) -> list[dict[str, object]]:
     done = cluster_command(directory, "status", "--json")
     assert done.returncode == code, done.stderr

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from dynomite_mp.enums import NodeState, ProcessState, Role
+from dynomite_mp.ipc.bulletin import Bulletin, LagRow, MemberRow, PeerRow, encode
 from dynomite_mp.ipc.counter_table import COMMAND_CLASSES, COUNTERS, Kind
 from dynomite_mp.workers import metrics
 from dynomite_mp.workers.node_figures import read_histograms
@@ -19,6 +20,17 @@ from tests.unit.admin_node import NOW_NS, FakeNode, fake_node
 PROMTOOL = os.environ.get("PROMTOOL_BIN") or shutil.which("promtool")
 FIGURES = SystemFigures(2.5, 1.5, 30_000_000, 9_000_000, 17)
 CLASSES = {1: "read", 2: "overwrite"}
+CLUSTER = Bulletin(
+    (
+        MemberRow("dc-a", "rack-1", "10.0.0.1", 8101, 1, is_local=True),
+        MemberRow("dc-a", "rack-2", "10.0.0.2", 8101, 1, state=NodeState.RESUMING),
+        MemberRow("dc-b", "rack-1", "10.1.0.3", 8101, 1),
+    ),
+    (
+        PeerRow("10.0.0.2", 8101, 2, 2, "ours", True, in_flight=5, waiting_bytes=700),
+        PeerRow("10.1.0.3", 8101, 1, 0, is_resting=True),
+    ),
+)
 Labels = frozenset[tuple[str, str]]
 
 
@@ -64,8 +76,31 @@ def test_names_are_unique_and_have_the_prefix(node: FakeNode) -> None:
 
 def test_labels_are_only_those_of_the_design(node: FakeNode) -> None:
     node.fabric.publish_rings()
+    node.writer(Role.IO).post(encode(CLUSTER))
     used = {label for _, labels in samples(node) for label, _ in labels}
-    assert used == {"role", "dc", "rack", "command_class", "le"}
+    assert used == {"role", "dc", "rack", "peer", "command_class", "le"}
+
+
+def test_each_peer_has_figures_of_its_own(node: FakeNode) -> None:
+    node.writer(Role.IO, 0).post(encode(CLUSTER))
+    node.writer(Role.IO, 1).post(encode(Bulletin((), (PeerRow("10.0.0.2", 8101, 2, 1, in_flight=2),))))
+    two = {"peer": "10.0.0.2:8101", "dc": "dc-a", "rack": "rack-2"}
+    assert (value(node, "peer_up", **two), value(node, "peer_links_up", **two)) == (1, 3)
+    assert (value(node, "peer_waiting_requests", **two), value(node, "peer_waiting_bytes", **two)) == (7, 700)
+    assert (value(node, "peer_silent", **two), value(node, "peer_state", **two)) == (1, NodeState.RESUMING)
+    three = {"peer": "10.1.0.3:8101", "dc": "dc-b", "rack": "rack-1"}
+    assert (value(node, "peer_up", **three), value(node, "peer_out_of_service", **three)) == (0, 1)
+    assert ("peer_up", frozenset({("peer", "10.0.0.1:8101"), ("dc", "dc-a"), ("rack", "rack-1")})) not in samples(node)
+
+
+def test_each_other_datacenter_has_its_lag(node: FakeNode) -> None:
+    node.writer(Role.IO).post(encode(CLUSTER))
+    lag = Bulletin((), (), (LagRow("dc-b", 12, 5000, 1500, 100, 3, 4),))
+    node.writer(Role.REPLICATION).post(encode(lag))
+    names = ("lag_requests", "lag_bytes", "lag_seconds", "sent_requests_total", "failed_over_requests_total",
+             "dropped_requests_total")  # fmt: skip
+    assert [value(node, f"datacenter_{name}", dc="dc-b") for name in names] == [12, 5000, 1.5, 100, 3, 4]
+    assert ("datacenter_lag_requests", frozenset({("dc", "dc-a")})) not in samples(node)
 
 
 @pytest.mark.parametrize("cell", metrics.METRICS)

@@ -1,8 +1,8 @@
-"""The cluster in `status`: every other node and every datacenter, put together from what the node's processes post.
+"""The cluster in `status` and `/metrics`: every other node and every datacenter, of what the node's processes post.
 
     members (as gossip says), connections (io, replication), lags (replication) --> PeerStatus, DatacenterStatus
 
-Not here: reading shared memory (status.py), text (status_text.py).
+Not here: reading shared memory (status, node_figures), how it is shown (status_text, metrics).
 
 A node whose gossip has not spoken yet, or whose io worker does not run, has connections but no members; then what is
 known of the connections is shown.

@@ -1,11 +1,11 @@
-"""The cluster in `status`: members, connections and lags put together, and the two tables made of them."""
+"""The cluster as one node sees it: members, connections and lags put together, and the two tables of `status`."""
 
 import json
 
 from dynomite_mp import status, status_text
 from dynomite_mp.enums import NodeState
 from dynomite_mp.ipc.bulletin import Bulletin, LagRow, MemberRow, PeerRow
-from dynomite_mp.status_cluster import datacenters_of, peers_of
+from dynomite_mp.workers.cluster_figures import datacenters_of, peers_of
 from tests.unit.test_status_text import node
 
 NORMAL, DOWN, STANDBY = NodeState.NORMAL, NodeState.DOWN, NodeState.STANDBY
