@@ -1,7 +1,7 @@
 """What each level answers when replicas disagree, fail, time out or are missing: 1 to 5 racks against an oracle.
 
-Values are planted in the datastores themselves, past the nodes: rack by rack A, B or a value of the wrong type, in every
-combination, a key for each. Then racks are taken away one after the other, and datastores stopped. The oracle below is
+Values are planted in the datastores themselves, past the nodes: rack by rack A, B or a value of the wrong type, in
+every combination, a key for each. Then racks are taken away one after the other, and datastores stopped. The oracle below is
 the table of the levels in plain words of its own. Last, counters are incremented through all nodes at once.
 """
 
@@ -211,7 +211,8 @@ def silent_stores(racks: int, trial: Trial, count: int) -> Iterator[tuple[str, l
         trial.silent = []
     for node in trial.present:
         wait_for(lambda node=node: all_answer(node, len(trial.present)), 10, f"all racks to answer {node} again")
-    yield f"{racks} racks, {count} datastores silent: {len(keys) * len(LEVELS)} answers, {len(problems)} wrong", problems
+    answers = len(keys) * len(LEVELS)
+    yield f"{racks} racks, {count} datastores silent: {answers} answers, {len(problems)} wrong", problems
 
 
 def all_answer(node: Node, racks: int) -> bool:
