@@ -1,6 +1,6 @@
 """A cluster through its operator's eyes and hands: REST verbs that change a running node, and what every view shows.
 
-    dc1  r1: west, east (the key space in halves)   r2: twin (all of it)        dc2  r1: far
+dc1  r1: west, east (the key space in halves)   r2: twin (all of it)        dc2  r1: far
 """
 
 import json
