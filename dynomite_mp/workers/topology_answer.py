@@ -1,7 +1,7 @@
 """What `DYNO TOPOLOGY` answers: the document of `/cluster_describe`, made by the io worker itself.
 
-It is read like every figure, out of shared memory and without a message, so it needs neither admin nor gossip. It is
-made at most once a second, so a client that asks too often costs little.
+It is read like every figure, out of shared memory and without a message, so it needs neither admin nor gossip; and it
+is made at most once a second, so a client that asks too often costs little.
 """
 
 import json
