@@ -4,13 +4,8 @@ What it is: (e) to (g) of the picture in io_path. Its owner (datastore_link) con
 
 What it is not: see target_conn for deadlines, silence and loss.
 
-<<<<<<< HEAD
-Invariants: pushes of RESP3 answer no slot; while the path holds writes back, what is queued stays here, but for the
-rest of what is being sent.
-=======
 Invariants: pushes of RESP3 answer no slot; while the path holds writes back, what is queued stays here, but for a
 request of which a part has left.
->>>>>>> main
 """
 
 import logging
