@@ -13,16 +13,19 @@ import time
 from typing import Any
 
 from dynomite_mp.errors import DynomiteError
-from dynomite_mp.workers.base import Worker
+from dynomite_mp.workers.base import Worker, WorkerContext
 
 BOOT_FAILURE = "MINIMAL_BOOT_FAILURE"  # environment: "io", "admin", or "io:crash"
 
 
 class MinimalIo(Worker):
-    async def start(self) -> None:
-        fail_to_boot_on_demand("io")
+    def __init__(self, context: WorkerContext) -> None:
+        super().__init__(context)
         self.settings: dict[str, Any] = {}
         self.busy = 0
+
+    async def start(self) -> None:
+        fail_to_boot_on_demand("io")
         self.servers = [await asyncio.start_server(self.serve, sock=sock) for sock in self.context.sockets]
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
