@@ -33,4 +33,5 @@ cdef ReplySet* reply_set_new(int racks) noexcept nogil
 cdef void reply_set_free(ReplySet* replies) noexcept nogil
 cdef int reply_set_good(ReplySet* replies, int rack, uint64_t digest) noexcept nogil
 cdef int reply_set_bad(ReplySet* replies, int rack, bint answered) noexcept nogil
+cdef int reply_set_differing(ReplySet* replies) noexcept nogil
 cdef uint64_t reply_digest(const char* p, size_t n) noexcept nogil

@@ -19,3 +19,6 @@ class Replies:
         """The replica whose reply is the answer, -1 for none yet."""
     @property
     def first_bad(self) -> int: ...
+    @property
+    def differing(self) -> int:
+        """How many good replies are not of the most frequent kind."""

@@ -97,6 +97,20 @@ cdef int verdict(ReplySet* replies) noexcept nogil:
     return QUORUM_WAIT
 
 
+cdef int reply_set_differing(ReplySet* replies) noexcept nogil:
+    """How many good replies are not of the most frequent kind."""
+    cdef int one, other, same
+    cdef int most = 0
+    for one in range(replies.racks):
+        same = 0
+        for other in range(replies.racks):
+            if (replies.outcomes[one] == REPLICA_GOOD and replies.outcomes[other] == REPLICA_GOOD
+                    and replies.digests[one] == replies.digests[other]):
+                same += 1
+        most = max(most, same)
+    return replies.good - most
+
+
 cdef uint64_t reply_digest(const char* p, size_t n) noexcept nogil:
     """64-bit FNV-1a over eight bytes a step, mixed at the end; a reply is compared as the bytes it is."""
     cdef uint64_t h = <uint64_t>0xCBF29CE484222325 ^ n
@@ -134,6 +148,10 @@ cdef class Replies:
 
     def bad(self, int rack, bint answered):
         return reply_set_bad(self.replies, rack, answered)
+
+    @property
+    def differing(self):
+        return reply_set_differing(self.replies)
 
     @property
     def chosen(self):

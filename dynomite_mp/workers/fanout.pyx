@@ -25,7 +25,7 @@ from libc.stdlib cimport malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from dynomite_mp.cluster.quorum cimport (
-    QUORUM_DIFFER, QUORUM_FAILED, QUORUM_WAIT, REPLICA_GOOD, ReplySet, reply_set_bad,
+    QUORUM_DIFFER, QUORUM_FAILED, QUORUM_WAIT, REPLICA_GOOD, ReplySet, reply_set_bad, reply_set_differing,
     reply_set_good, reply_set_new,
 )
 from dynomite_mp.cluster.route cimport (
@@ -227,6 +227,8 @@ cdef class Fanout(Answers):
         slot.rack = <uint16_t>rack
         slot.klass = row.klass
         request.refs += 1
+        if self.holds_writes and request.mode == PLAN_ONE_WRITE:
+            request.primary_failed = True           # it is kept for later; another rack's reply will do
         if request.is_write:
             slot.is_write = 2 if request.is_wide else 1
             slot.bucket = <uint16_t>order_bucket(request.token)
@@ -236,7 +238,7 @@ cdef class Fanout(Answers):
         return TAKEN
 
     cdef bint state_allows(self, Request* request) noexcept:
-        """Reference 9.2: STANDBY takes nothing, WRITES_ONLY and RESUMING take writes."""
+        """STANDBY takes nothing; WRITES_ONLY takes writes and keeps them back; RESUMING takes writes."""
         if self.node_state == STATE_STANDBY or (
                 not request.is_write and (self.node_state == STATE_WRITES_ONLY or self.node_state == STATE_RESUMING)):
             request.error_code = E_STATE
@@ -293,7 +295,10 @@ cdef class Fanout(Answers):
         if request == NULL:
             return 0
         if is_error:
-            what = OUT_UNREACHABLE if self.table.racks > 1 and says_unreachable(p, n) else OUT_ERROR
+            what = OUT_ERROR
+            if self.table.racks > 1 and says_unreachable(p, n):
+                what = OUT_UNREACHABLE
+                request.error_code = E_DATASTORE_DOWN
         self.outcome(request, slot.rack, what, p, n, buf_ptr(&conn.outbuf) + slot.head_len, slot.size - slot.head_len)
         request_release(request)
         return 0
@@ -510,7 +515,7 @@ cdef class Fanout(Answers):
         return 0
 
     cdef int quorum_error(self, Request* request, int verdict) except -1:
-        """The first error as it came; without one, C's sentence and how many racks answered."""
+        """The first error as it came; without one, C's sentence and what the racks did."""
         cdef ReplySet* replies = request.replies
         cdef char[TEXT_ROOM] text
         cdef const char* sentence
@@ -519,9 +524,16 @@ cdef class Fanout(Answers):
         if verdict == QUORUM_FAILED and replies.first_bad >= 0 and replies.replies[replies.first_bad] != NULL:
             return self.complete(request, replies.replies[replies.first_bad], replies.reply_lens[replies.first_bad])
         sentence = error_text(E_NO_QUORUM if verdict == QUORUM_DIFFER else request.error_code, &n)
-        written = snprintf(text, TEXT_ROOM, b"%.*s (%d of %d racks answered%s)\r\n", <int>n, sentence,
-                           <int>(replies.racks - replies.missed), <int>replies.racks,
-                           b", no majority agrees" if verdict == QUORUM_DIFFER else b"")
+        if n == 0:
+            sentence = error_text(E_PEER_LOST, &n)
+        if verdict == QUORUM_DIFFER:
+            written = snprintf(text, TEXT_ROOM, b"%.*s (%d of %d racks answered, %d differed)\r\n", <int>n, sentence,
+                               <int>(replies.racks - replies.missed), <int>replies.racks, reply_set_differing(replies))
+        else:
+            written = snprintf(text, TEXT_ROOM, b"%.*s (%d of %d racks %s)\r\n", <int>n, sentence, <int>replies.good,
+                               <int>replies.racks, b"applied it" if request.is_write else b"answered")
+        if written >= TEXT_ROOM:
+            return self.fail(request, E_NO_QUORUM)
         self.slab.add(self.cells.no_quorum_writes if request.is_write else self.cells.no_quorum_reads, 1)
         self.slab.add(self.cells.error_responses, 1)
         return self.complete(request, text, written)
@@ -540,7 +552,16 @@ cdef class Fanout(Answers):
                 self.peers[conn.node * peer_count + conn.index] = conn
 
     def set_node_state(self, int state):
+        cdef DatastoreConn conn
+        cdef bint held = self.holds_writes
         self.node_state = state
+        self.holds_writes = state == STATE_WRITES_ONLY
+        if held and not self.holds_writes:
+            self.read_clock()
+            for item in self.datastores:
+                if item is not None:
+                    conn = <DatastoreConn>item
+                    conn.release()
 
     def set_remote(self, RemoteLane remote):
         self.remote = remote

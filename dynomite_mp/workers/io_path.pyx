@@ -546,7 +546,7 @@ cdef class IoPath(Fanout):
             if item is not None:
                 store = <DatastoreConn>item
                 store.expire(self.timeout_ns)
-                if store.watch_silence(store_silence_ns):
+                if not self.holds_writes and store.watch_silence(store_silence_ns):
                     self.slab.add(self.cells.store_ejects, 1)
                     self.target_silent(store)
         for item in self.peers:

@@ -35,14 +35,14 @@ ROWS = [
     ),
     NodeRow("dc-b", "rack-9", "10.1.0.1", 8101, (7,), flavour=C),
 ]  # fmt: skip
+NOTHING = Bulletin()
 PUBLISHED = ClusterView.published(encode_snapshot(3, ROWS))
-NOTHING_SEEN = Bulletin()
 
 
 def document(
     view: ClusterView,
     state: NodeState = NodeState.NORMAL,
-    seen: Bulletin = NOTHING_SEEN,
+    seen: Bulletin = NOTHING,
     config: Config = CONFIG,
     environ: dict[str, str] | None = None,
 ) -> ClusterDocument:
