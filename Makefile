@@ -74,7 +74,7 @@ run: build ## start a node on 127.0.0.1:8102 with a datastore of its own; ARGS="
 .PHONY: test
 test: build $(VENV)/.test-installed $(VENV)/.servers ## all tests; installs redis-server and memcached when root
 	$(PYTEST) -q tests/test_tidy.py tests/test_architecture.py
-	$(PYTEST) -q -n 2 $(wildcard tests/unit tests/property tests/load)
+	$(PYTEST) -q -n 2 $(wildcard tests/unit tests/property tests/load tests/stress)
 ifneq ($(wildcard tests/sim/test_*.py),)
 	$(PYTEST) -q tests/sim
 endif
