@@ -1,8 +1,8 @@
 """What each level answers when replicas disagree, fail, time out or are missing: 1 to 5 racks against an oracle.
 
 Values are planted in the datastores themselves, past the nodes: rack by rack A, B or a value of the wrong type, in
-every combination, a key for each. Then racks are taken away one after the other, and datastores stopped. The oracle below is
-the table of the levels in plain words of its own. Last, counters are incremented through all nodes at once.
+every combination, a key for each. Then racks are taken away one after the other, and datastores stopped. The oracle
+below is the table of the levels in plain words of its own. Last, counters are incremented through all nodes at once.
 """
 
 from __future__ import annotations
