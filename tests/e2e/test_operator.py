@@ -14,7 +14,7 @@ import hiredis
 import pytest
 
 from dynomite_mp.cluster.token import hash_key
-from tests.e2e.harness import AddressBlock, Node, Nodes, Resp, wait_for
+from tests.e2e.harness import STATS_PORT, AddressBlock, Node, Nodes, Resp, wait_for
 from tests.e2e.test_admin import ask, metrics
 
 HALF = 2**31
@@ -22,6 +22,7 @@ HALF = 2**31
 
 @dataclass(frozen=True)
 class Stage:
+    made: Nodes
     west: Node
     east: Node
     twin: Node
@@ -58,7 +59,7 @@ def cluster(block: AddressBlock, tmp_path_factory: pytest.TempPathFactory) -> It
             node.start(wait=False)
         for node in nodes:
             node.wait_ready(40)
-        yield Stage(*nodes)
+        yield Stage(made, *nodes)
     finally:
         made.destroy()
 
@@ -86,8 +87,9 @@ def is_error(reply: Any) -> bool:
 
 
 def peer(node: Node, other: Node) -> dict[str, Any]:
+    """What `status` says of another node; nothing while it knows of none."""
     rows = [row for row in node.status()["peers"] if row["name"] == other.host]
-    return dict(rows[0])
+    return dict(rows[0]) if rows else {"connected": False, "is_resting": False, "times_up": 0, "last_error": ""}
 
 
 def lose(node: Node, name: str) -> None:
@@ -322,7 +324,7 @@ def unmoved(node: Node, names: str) -> list[str]:
 
 
 def test_status_names_every_node_and_why_one_is_not_there(stage: Stage) -> None:
-    """The last test: the datacenter is not started again."""
+    """The last but one: the datacenter is not started again."""
     node = stage.west
     text = node.command("status", "--conf", str(node.conf_path)).stdout
     for other in stage.nodes:
@@ -333,3 +335,14 @@ def test_status_names_every_node_and_why_one_is_not_there(stage: Stage) -> None:
     document = json.loads(node.command("status", "--json", "--conf", str(node.conf_path)).stdout)
     assert [p["address"] for p in document["peers"]] == [f"{n.host}:8101" for n in (stage.east, stage.twin, stage.far)]
     assert [(dc["name"], dc["nodes_connected"]) for dc in document["datacenters"]] == [("dc1", 3), ("dc2", 0)]
+
+
+def test_a_new_node_finds_the_cluster_through_any_node(cluster: Stage) -> None:
+    """It asks for seeds where Dynomite's nodes ask dynomite-manager. The last test: the cluster has a rack more now."""
+    asked = {"DYNOMITE_FLORIDA_IP": cluster.east.host, "DYNOMITE_FLORIDA_PORT": str(STATS_PORT)}
+    node = cluster.made.make(
+        datacenter="dc1", rack="r3", tokens="0", dyn_seed_provider="florida_provider", enable_gossip=True, environ=asked
+    ).start()
+    others = [cluster.west, cluster.east, cluster.twin]
+    wait_for(lambda: all(peer(node, other)["connected"] for other in others), 20, "it to be connected to all")
+    wait_for(lambda: node.host in described(cluster.west), 20, "the others to know of it")

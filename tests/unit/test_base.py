@@ -44,6 +44,20 @@ class Chatty(Worker):
         self.proxies.supervisor.event("set_request", ["drained within", deadline_s])
 
 
+class Prepared(Worker):
+    """Says what it had been told when it began to serve."""
+
+    def __init__(self, context: WorkerContext) -> None:
+        super().__init__(context)
+        self.told: list[object] = []
+
+    def on_control_set(self, setting: tuple[str, object]) -> None:
+        self.told.append(setting)
+
+    async def start(self) -> None:
+        self.proxies.supervisor.event("set_request", list(self.told))
+
+
 class Stuck(Worker):
     async def start(self) -> None:
         select.poll().poll(60_000)  # the loop hangs
@@ -116,6 +130,14 @@ def test_it_reports_ready_beats_and_drains_when_told(supervising):
     assert time.monotonic_ns() >= supervising.slab.heartbeat_ns > 0
     supervising.tell("drain", 100)
     supervising.wait_for("drained", None)
+    assert supervising.end() == Exit(code=ExitCode.OK)
+
+
+def test_what_was_set_before_its_start_holds_before_it_serves(supervising):
+    supervising.context = replace(supervising.context, settings={"timeout": 3, "peer/h:1": "down"})
+    supervising.start(Prepared)
+    supervising.wait_for("set_request", (("timeout", 3), ("peer/h:1", "down")))
+    supervising.tell("drain", 100)
     assert supervising.end() == Exit(code=ExitCode.OK)
 
 
