@@ -34,6 +34,7 @@ cdef class DataPath(PollSet):
     cdef uint64_t in_flight         # slots that owe a reply
     cdef readonly uint64_t clients  # open now
     cdef bint ticking
+    cdef bint holds_writes          # the datastore is given nothing for now: state WRITES_ONLY
     cdef uint64_t timeout_ns
     cdef uint64_t silence_ns
     cdef size_t client_soft_bytes

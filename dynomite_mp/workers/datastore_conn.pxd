@@ -7,3 +7,5 @@ cdef class DatastoreConn(TargetConn):
     cdef readonly int group
     cdef readonly int index
     cdef ReplyScan scan
+
+    cdef void release(self)

@@ -4,7 +4,8 @@ What it is: (e) to (g) of the picture in io_path. Its owner (datastore_link) con
 
 What it is not: see target_conn for deadlines, silence and loss.
 
-Invariant: pushes of RESP3 answer no slot.
+Invariants: pushes of RESP3 answer no slot; while the path holds writes back, what is queued stays here, but for a
+request of which a part has left.
 """
 
 import logging
@@ -29,6 +30,16 @@ cdef class DatastoreConn(TargetConn):
         self.group = group
         self.index = index
         reply_scan_reset(&self.scan)
+
+    cdef void flush(self):
+        if self.path.holds_writes and self.is_up and not self.send_blocked:
+            return
+        TargetConn.flush(self)
+
+    cdef void release(self):
+        """What was held back is sent; the silence of before was not the datastore's."""
+        self.last_activity_ns = self.poll.now_ns
+        self.poll.mark_dirty(self)
 
     cdef int feed(self) except -1:
         cdef const char* p

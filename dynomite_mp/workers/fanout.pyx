@@ -59,7 +59,6 @@ from dynomite_mp.enums import NodeState
 from dynomite_mp.errors import WIRE_ERRORS
 
 cdef enum:
-    PROBE_EVERY_NS = 100000000
     SAME_DIGEST = 1                 # of a write that one of our nodes says it applied
     TEXT_ROOM = 320
 
@@ -161,6 +160,7 @@ cdef class Fanout(Answers):
                 return REFUSED
         request.refs += 1                           # a target that fails at once may complete it
         request.pending = <uint16_t>self.table.racks
+        request.primary = <uint16_t>self.table.my_rack
         request.remote_pending = <uint16_t>self.table.remote_dcs if request.mode == PLAN_EACH_SAFE_QUORUM else 0
         for i in range(self.table.racks):
             rack = (self.table.my_rack + i) % self.table.racks
@@ -192,9 +192,7 @@ cdef class Fanout(Answers):
         """A silent target gets no request: what it owes, or its answer to a probe, will show that it lives."""
         if not conn.is_silent:
             return True
-        if self.now_ns - conn.last_probe_ns >= PROBE_EVERY_NS:
-            conn.last_probe_ns = self.now_ns
-            conn.probe()
+        conn.probe_now_and_then()
         request.error_code = code
         self.slab.add(self.cells.unreachable, 1)
         return False
@@ -226,6 +224,8 @@ cdef class Fanout(Answers):
         slot.rack = <uint16_t>rack
         slot.klass = row.klass
         request.refs += 1
+        if self.holds_writes and request.mode == PLAN_ONE_WRITE:
+            request.primary_failed = True           # it is kept for later; another rack's reply will do
         if request.is_write:
             slot.is_write = 2 if request.is_wide else 1
             slot.bucket = <uint16_t>order_bucket(request.token)
@@ -235,7 +235,7 @@ cdef class Fanout(Answers):
         return TAKEN
 
     cdef bint state_allows(self, Request* request) noexcept:
-        """Reference 9.2: STANDBY takes nothing, WRITES_ONLY and RESUMING take writes."""
+        """STANDBY takes nothing; WRITES_ONLY takes writes and keeps them back; RESUMING takes writes."""
         if self.node_state == STATE_STANDBY or (
                 not request.is_write and (self.node_state == STATE_WRITES_ONLY or self.node_state == STATE_RESUMING)):
             request.error_code = E_STATE
@@ -341,8 +341,8 @@ cdef class Fanout(Answers):
             request = slot.request
             if request != NULL and (
                     (request.mode == PLAN_ONE_READ and request.racks_tried < self.table.racks)
-                    or (request.mode == PLAN_ONE_WRITE and slot.rack == self.table.my_rack and request.pending > 1)
-                    or (request.mode == PLAN_ONE_WRITE and slot.rack == self.table.my_rack and request.has_reserve)):
+                    or (request.mode == PLAN_ONE_WRITE and slot.rack == request.primary and request.pending > 1)
+                    or (request.mode == PLAN_ONE_WRITE and slot.rack == request.primary and request.has_reserve)):
                 slot.request = NULL
                 request.error_code = E_DATASTORE_TIMEOUT if is_store else E_PEER_TIMEOUT
                 self.outcome(request, slot.rack, OUT_UNREACHABLE, NULL, 0,
@@ -414,7 +414,7 @@ cdef class Fanout(Answers):
 
     cdef int one_write_outcome(self, Request* request, int rack, int what, const char* reply, size_t n) except -1:
         """This rack's reply is the answer; when it will not come, the first other rack's."""
-        if rack == self.table.my_rack:
+        if rack == request.primary:
             if what != OUT_UNREACHABLE:
                 return self.complete(request, reply, n)
             request.primary_failed = True
@@ -425,8 +425,8 @@ cdef class Fanout(Answers):
                 return self.complete(request, reply, n)
             if not request.has_reserve:
                 self.keep_reserve(request, reply, n)
-        if request.primary_failed and request.pending == 0:
-            return self.fail(request, request.error_code)
+        if request.pending == 0:
+            return self.use_reserve(request) if request.has_reserve else self.fail(request, request.error_code)
         return 0
 
     cdef int keep_reserve(self, Request* request, const char* reply, size_t n) except -1:
@@ -485,9 +485,9 @@ cdef class Fanout(Answers):
             return self.quorum_error(request, verdict)
         if verdict == QUORUM_DIFFER:
             rack = replies.first_good
-        if replies.outcomes[self.table.my_rack] == REPLICA_GOOD and (
-                replies.digests[self.table.my_rack] == replies.digests[rack]):
-            rack = self.table.my_rack
+        if replies.outcomes[request.primary] == REPLICA_GOOD and (
+                replies.digests[request.primary] == replies.digests[rack]):
+            rack = request.primary
         if replies.replies[rack] == NULL:
             return self.fail(request, E_NO_MEMORY)
         if request.remote_pending:                  # the other datacenters have not said yet
@@ -549,7 +549,16 @@ cdef class Fanout(Answers):
                 self.peers[conn.node * peer_count + conn.index] = conn
 
     def set_node_state(self, int state):
+        cdef DatastoreConn conn
+        cdef bint held = self.holds_writes
         self.node_state = state
+        self.holds_writes = state == STATE_WRITES_ONLY
+        if held and not self.holds_writes:
+            self.read_clock()
+            for item in self.datastores:
+                if item is not None:
+                    conn = <DatastoreConn>item
+                    conn.release()
 
     def set_remote(self, RemoteLane remote):
         self.remote = remote

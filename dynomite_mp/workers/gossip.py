@@ -14,7 +14,6 @@ Invariant: a reader that (re)started is sent the topology again.
 
 import json
 import logging
-import os
 import secrets
 import time
 from typing import Any
@@ -158,5 +157,5 @@ def next_boot(context: WorkerContext) -> tuple[int, int]:
         node_id, boot = secrets.randbits(63) | 1, 1
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps({"node_id": node_id, "boot": boot}))
-    os.replace(fresh, path)
+    fresh.replace(path)
     return node_id, boot

@@ -58,6 +58,11 @@ cdef void bind_cells(IoCells* cells):
     cells.client_queue = histogram_index("client_out_queue_length")
     cells.in_queue = histogram_index("server_in_queue_length")
     cells.out_queue = histogram_index("server_out_queue_length")
+    bind_group_cells(cells)
+
+
+cdef void bind_group_cells(IoCells* cells):
+    """Those of the two groups of datastore connections."""
     for group, name in enumerate(("resp2", "resp3")):
         for is_write, access in enumerate(("read", "write")):
             at = 2 * group + is_write

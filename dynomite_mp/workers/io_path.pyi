@@ -41,6 +41,7 @@ class IoPath(Fanout):
         write_level: int,
     ) -> None:
         """hash_tag is empty or has two bytes; levels are enums.Consistency."""
+    def open_shards(self) -> None: ...
     def set_shard(self, index: int, link: ShardLink) -> None: ...
     def set_gossip_text(self, on_gossip_text: Callable[[str, bytes], object] | None) -> None:
         """on_gossip_text(address of the peer, payload)."""

@@ -40,6 +40,7 @@ from dynomite_mp.workers.peer_mesh import PeerLink, PeerMesh, count_peer_change
 from dynomite_mp.workers.remote_lane import RemoteLane
 from dynomite_mp.workers.sessions import Sessions
 from dynomite_mp.workers.shard_link import ShardLink
+from dynomite_mp.workers.topology_answer import TopologyAnswer
 
 log = logging.getLogger("dynomite_mp.io")
 
@@ -68,8 +69,14 @@ class IoWorker(Worker):
         config = context.config
         self._loop = asyncio.get_running_loop()
         self._timeout_factor = 1
-        self._sessions = Sessions(listen=str(config.listen), worker_index=context.index, worker_count=config.io_workers)
         self._view = ClusterView.configured(config)
+        self._topology_answer = TopologyAnswer(context.slab_name, config, self._view)
+        self._sessions = Sessions(
+            listen=str(config.listen),
+            worker_index=context.index,
+            worker_count=config.io_workers,
+            topology=self._topology_answer,
+        )
         topology = self._view.topology
         self._path = IoPath(
             self._schedule_turn,
@@ -194,6 +201,7 @@ class IoWorker(Worker):
     def tick(self) -> None:
         self._gauges.refresh(self._links)
         self._path.shrink_idle()
+        self._topology_answer.forget()
         # Who is in the cluster is the same for all io workers; the first one says it.
         members = self._view.members() if self.context.index == 0 else ()
         self.slab.post(encode(Bulletin(members, peer_rows(self._mesh.links))))
@@ -218,6 +226,7 @@ class IoWorker(Worker):
     def on_topology(self, topology_version: int, blob: bytes) -> None:
         """Who is where, whole; the data path and its links change over in one step."""
         self._view = ClusterView.published(blob)
+        self._topology_answer.take(self._view)
         topology = self._view.topology
         self._mesh.swap(topology)
         if len(topology.datacenters) > 1 and not self._path.has_remote_lane():

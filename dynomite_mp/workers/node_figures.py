@@ -18,6 +18,7 @@ from dynomite_mp.ipc.slab import HistogramValues, ProcessValues, RingValues, Sla
 
 MERGES: Final[Mapping[str, Merge]] = {row.name: row.merge for row in COUNTERS}
 MANAGED_DATASTORE: Final = "managed"
+NO_NEWS: Final = Bulletin()
 NEGATIVE: Final = 1 << 63
 """A gauge read between a subtraction and the addition that belongs to it looks as large as this, and means 0."""
 
@@ -83,7 +84,7 @@ class NodeFigures:
     processes: tuple[ProcessFigures, ...] = ()
     rings: tuple[RingFigures, ...] = ()
     commands: tuple[int, ...] = ()
-    cluster: Bulletin = Bulletin()
+    cluster: Bulletin = NO_NEWS
 
     def all(self, role: Role) -> tuple[ProcessFigures, ...]:
         return tuple(process for process in self.processes if process.role is role)

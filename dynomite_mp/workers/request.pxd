@@ -26,6 +26,7 @@ cdef struct Request:
     uint16_t pending                # targets whose outcome is awaited
     uint16_t racks_tried            # of a read that goes from rack to rack
     uint16_t part                   # number among the parent's parts
+    uint16_t primary                # of a fan-out: this rack's number when it was sent
     uint16_t error_code             # why the last target could not answer
     uint16_t remote_pending         # other datacenters whose verdict is awaited
     uint8_t klass                   # command class, for counters

@@ -20,6 +20,13 @@ from dynomite_mp.proto.framer import frame_keys
 from dynomite_mp.proto.replies import Error, Reply, Status, encode_reply
 
 OK: Final = Status("OK")
+DYNO_HELP: Final = (
+    "DYNO <subcommand>. Subcommands are:",
+    "TOPOLOGY",
+    "    The nodes of the cluster as JSON, the same as /cluster_describe of the HTTP port.",
+    "HELP",
+    "    This text.",
+)
 DATABASES: Final = 16
 # The order matters: the level is matched by prefix (reference 3.1).
 _LEVELS: Final = (
@@ -62,12 +69,15 @@ class Sessions:
         worker_count: int,
         read_consistency: Consistency = Consistency.DC_ONE,
         write_consistency: Consistency = Consistency.DC_ONE,
+        topology: Callable[[], bytes] = lambda: b"{}",
     ) -> None:
+        """`topology` makes the document of DYNO TOPOLOGY."""
         self.listen = listen
         self.read_consistency = read_consistency
         self.write_consistency = write_consistency
         self.server_version = "7.0.0"  # of the datastore, once it has told
         self.resp3 = True
+        self._topology = topology
         # Ids of different workers never meet.
         self._ids = itertools.count(worker_count + worker_index, worker_count)
         self.open_sessions: dict[int, Session] = {}
@@ -181,6 +191,11 @@ class Sessions:
         return _error("bad_level")
 
     def dyno(self, _session: Session, args: list[bytes]) -> Reply:
+        subcommand = args[1].lower()
+        if subcommand == b"topology" and len(args) == 2:
+            return self._topology()
+        if subcommand == b"help":
+            return [Status(line) for line in DYNO_HELP]
         return _error("bad_dyno")
 
     # ---- client

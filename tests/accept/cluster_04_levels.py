@@ -216,10 +216,8 @@ def silent_stores(racks: int, trial: Trial, count: int) -> tuple[str, list[str]]
         trial.silent = []
     for node in trial.present:
         wait_for(lambda node=node: all_answer(node, len(trial.present)), 10, f"all racks to answer {node} again")
-    return (
-        f"{racks} racks, {count} datastores silent: {len(keys) * len(LEVELS)} answers, {len(problems)} wrong",
-        problems,
-    )
+    answers = len(keys) * len(LEVELS)
+    return f"{racks} racks, {count} datastores silent: {answers} answers, {len(problems)} wrong", problems
 
 
 def all_answer(node: Node, racks: int) -> bool:

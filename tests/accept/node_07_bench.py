@@ -22,7 +22,7 @@ def main(argv: Sequence[str]) -> int:
     found = bench(SCENARIOS["single"], rounds=1 if short else 7, quick=short, json_path=None)
     findings = Findings()
     for row in found["goals"]:
-        goal = Goal(row["figure"], tuple(row["loads"]), row["against"], row["at_most"])
+        goal = Goal(row["figure"], tuple(row["loads"]), row["against"], row["at_most"], row["hoped"])
         if row["met"] is not None:
             findings.check(row["met"], Verdict(goal, row["load"], row["ratio"], row["met"]).line())
     for name, why in found["missing"].items():

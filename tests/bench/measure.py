@@ -9,13 +9,31 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from tests.bench import redis_benchmark
-from tests.bench.peers import Peer
 from tests.bench.redis_benchmark import Load
 from tests.load import process_tree
+
+
+class Contender(Protocol):
+    """What is measured: a node, a cluster, or a datastore alone."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    def pids(self) -> list[int]: ...
+    def coordinator_pids(self) -> list[int]: ...
+    def store_pids(self) -> list[int]: ...
+    def settle(self) -> None: ...
+    def stop(self) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -27,6 +45,7 @@ class Round:
     round: int
     requests: int
     cpu_us: float  # of the contender's processes, per request
+    coordinator_cpu_us: float  # of them, the node that the load goes to
     store_cpu_us: float  # of the datastore behind it, per request
     requests_per_s: float
     average_ms: float
@@ -35,25 +54,26 @@ class Round:
     other_cpu_share: float  # of the machine, used by neither contender, datastore nor load generator
 
 
-def one_run(peer: Peer, load: Load, number: int, requests: int) -> Round:
+def one_run(peer: Contender, load: Load, number: int, requests: int) -> Round:
     """Put one load on one contender."""
-    pids, store_pids = peer.pids(), [peer.store.pid]
+    groups = (peer.pids(), peer.coordinator_pids(), peer.store_pids())
     busy, started = process_tree.busy_ns(), time.monotonic()
-    cpu, store_cpu = process_tree.cpu_ns(pids), process_tree.cpu_ns(store_pids)
+    before = [process_tree.cpu_ns(pids) for pids in groups]
     figures = redis_benchmark.run(peer.host, peer.port, load, requests)
-    cpu = process_tree.cpu_ns(pids) - cpu
-    store_cpu = process_tree.cpu_ns(store_pids) - store_cpu
+    peer.settle()
+    cpu, coordinator, store = (process_tree.cpu_ns(pids) - was for pids, was in zip(groups, before, strict=True))
     elapsed_ns = (time.monotonic() - started) * 1e9
-    known = figures.generator_cpu_ns + cpu + (0 if peer.proxy is None else store_cpu)
+    known = figures.generator_cpu_ns + cpu + store
     other = max(0.0, process_tree.busy_ns() - busy - known) / (elapsed_ns * (os.cpu_count() or 1))
     return Round(
-        peer.name, load.name, number, requests, cpu / requests / 1000, store_cpu / requests / 1000,
-        figures.requests_per_s, figures.average_ms, figures.p50_ms, figures.p99_ms, other,
+        peer.name, load.name, number, requests, cpu / requests / 1000, coordinator / requests / 1000,
+        (store if groups[2] else cpu) / requests / 1000, figures.requests_per_s, figures.average_ms, figures.p50_ms,
+        figures.p99_ms, other,
     )  # fmt: skip
 
 
 def run_rounds(
-    peers: list[Peer], loads: tuple[Load, ...], rounds: int, quick: bool, say: Callable[[str], None]
+    peers: Sequence[Contender], loads: tuple[Load, ...], rounds: int, quick: bool, say: Callable[[str], None]
 ) -> list[Round]:
     """All rounds; before them every contender is warmed up once, which also fills the key space for GET."""
     fill = Load("fill", "SET", 50, 16, 0, 0)
@@ -64,7 +84,7 @@ def run_rounds(
         say(f"round {number + 1} of {rounds}")
         for place, load in enumerate(loads):
             turn = (number + place) % len(peers)
-            for peer in peers[turn:] + peers[:turn]:
+            for peer in [*peers[turn:], *peers[:turn]]:
                 found.append(one_run(peer, load, number, load.quick_requests if quick else load.requests))
     return found
 
@@ -78,6 +98,7 @@ class Median:
     cpu_us: float
     cpu_us_least: float
     cpu_us_most: float
+    coordinator_cpu_us: float
     store_cpu_us: float
     requests_per_s: float
     p50_ms: float
@@ -108,6 +129,7 @@ def medians(rounds: list[Round]) -> list[Median]:
                 statistics.median(cpu),
                 min(cpu),
                 max(cpu),
+                middle(rows, "coordinator_cpu_us"),
                 middle(rows, "store_cpu_us"),
                 middle(rows, "requests_per_s"),
                 middle(rows, "p50_ms"),

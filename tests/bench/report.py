@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.measure import Median, Round
-from tests.bench.peers import Peer
 from tests.bench.scenarios import NODE, Goal, Scenario
 
-RIVALS = ("dynomite-c", "nutcracker", "redis")
+RIVALS = ("other-tree", "dynomite-c", "nutcracker", "redis")
 FIGURE_WORDS = {
     "cpu_us": "CPU per request",
+    "coordinator_cpu_us": "CPU per request of the coordinator",
     "added_ms": "added latency",
     "p99_ms": "p99",
     "requests_per_s": "requests/s",
@@ -37,7 +37,8 @@ class Verdict:
         word = {True: "met", False: "MISSED", None: "not measured"}[self.met]
         ratio = "" if self.ratio is None else f"{self.ratio:.2f} x {self.goal.against}, "
         what = FIGURE_WORDS[self.goal.figure]
-        return f"{what}, {self.load}: {ratio}wanted <= {self.goal.at_most:.2f} x {self.goal.against}: {word}"
+        hoped = "" if self.goal.hoped is None else f" (design: {self.goal.hoped:.2f})"
+        return f"{what}, {self.load}: {ratio}wanted <= {self.goal.at_most:.2f} x {self.goal.against}{hoped}: {word}"
 
 
 def judge(rows: list[Median], goals: tuple[Goal, ...]) -> list[Verdict]:
@@ -57,13 +58,15 @@ def judge(rows: list[Median], goals: tuple[Goal, ...]) -> list[Verdict]:
 
 
 def table(rows: list[Median]) -> str:
-    """The table that people read."""
+    """The table that people read. `first us`: the part of the node that the load goes to."""
     by_place = {(row.load, row.peer): row for row in rows}
     rivals = [name for name in RIVALS if any(row.peer == name for row in rows)]
-    head = f"{'load':<10} {'':<12} {'us CPU/req':>10} {'(least-most)':>14} " + " ".join(
-        f"{'x ' + n:>12}" for n in rivals
-    )
-    lines = [f"{head} {'kreq/s':>8} {'p50 ms':>7} {'p99 ms':>7} {'added ms':>8} {'store us':>8}"]
+    width = max(len(row.load) for row in rows)
+    lines = [
+        f"{'load':<{width}} {'':<12} {'us CPU/req':>10} {'(least-most)':>14} {'first us':>8} "
+        + " ".join(f"{'x ' + name:>12}" for name in rivals)
+        + f" {'kreq/s':>8} {'p50 ms':>7} {'p99 ms':>7} {'added ms':>8} {'store us':>8}"
+    ]
     last_load = ""
     for row in rows:
         if row.load != last_load and last_load:
@@ -75,9 +78,9 @@ def table(rows: list[Median]) -> str:
             ratios.append(f"{row.cpu_us / rival.cpu_us:>12.2f}" if rival and rival.cpu_us else f"{'':>12}")
         added = "" if row.added_ms is None else f"{row.added_ms:.3f}"
         lines.append(
-            f"{row.load if row.load != last_load else '':<10} {row.peer:<12} {row.cpu_us:>10.2f} {spread:>14} "
-            f"{' '.join(ratios)} {row.requests_per_s / 1000:>8.1f} {row.p50_ms:>7.3f} {row.p99_ms:>7.3f} "
-            f"{added:>8} {row.store_cpu_us:>8.2f}"
+            f"{row.load if row.load != last_load else '':<{width}} {row.peer:<12} {row.cpu_us:>10.2f} {spread:>14} "
+            f"{row.coordinator_cpu_us:>8.2f} {' '.join(ratios)} {row.requests_per_s / 1000:>8.1f} {row.p50_ms:>7.3f} "
+            f"{row.p99_ms:>7.3f} {added:>8} {row.store_cpu_us:>8.2f}"
         )
         last_load = row.load
     return "\n".join(lines)
@@ -94,15 +97,15 @@ def _commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def document(scenario: Scenario, peers: list[Peer], missing: dict[str, str], rounds: list[Round], rows: list[Median],
-             verdicts: list[Verdict]) -> dict[str, Any]:  # fmt: skip
+def document(scenario: Scenario, versions: dict[str, str], missing: dict[str, str], rounds: list[Round],
+             rows: list[Median], verdicts: list[Verdict]) -> dict[str, Any]:  # fmt: skip
     """Everything, as it is saved."""
     return {
         "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
         "scenario": scenario.name,
         "machine": {"cores": os.cpu_count(), "kernel": platform.release(), "python": platform.python_version()},
-        "peers": {peer.name: peer.version for peer in peers},
+        "peers": versions,
         "missing": missing,
         "medians": [asdict(row) for row in rows],
         "goals": [{**asdict(v.goal), "load": v.load, "ratio": v.ratio, "met": v.met} for v in verdicts],

@@ -30,13 +30,13 @@ import hiredis
 import psutil
 
 from dynomite_mp import status
+from dynomite_mp.address_block import LOCKS as BLOCKS
 from dynomite_mp.ipc.segment import slab_name, unlink
 from dynomite_mp.ipc.slab import SlabError
 
 T = TypeVar("T")
 
 REPO = Path(__file__).resolve().parents[2]
-BLOCKS = Path("/tmp/dmp-test-blocks")
 CLIENT_PORT, PEER_PORT, STATS_PORT = 8102, 8101, 22222
 POLL_S = 0.02
 MINIMAL_NODE = ("-m", "tests.e2e.minimal_node")

@@ -134,7 +134,7 @@ class Stage:
         self._moved = asyncio.Event()  # something happened that a condition of until() may have waited for
         self._connections = connections
         self._fabric = Fabric.create(
-            f"/dynomite-mp.test.{os.getpid()}.{id(self)}", expand(1, SIZES), identity={}, boot_id=1
+            f"/dmp-test.{os.getpid()}.{id(self)}", expand(1, SIZES), identity={}, boot_id=1
         )
         self.slab = self._fabric.port(Role.IO).slab
         self.sessions = Sessions(listen="test", worker_index=0, worker_count=1)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from dynomite_mp.cluster.membership_topology import C, OURS, NodeRow, encode_snapshot
+from dynomite_mp.cluster.membership_topology import OURS, C, NodeRow, encode_snapshot
 from dynomite_mp.cluster.topology import Topology
 from dynomite_mp.config import Config, build
 from dynomite_mp.config_values import read_seed
@@ -35,13 +35,14 @@ ROWS = [
     ),
     NodeRow("dc-b", "rack-9", "10.1.0.1", 8101, (7,), flavour=C),
 ]  # fmt: skip
+NOTHING = Bulletin()
 PUBLISHED = ClusterView.published(encode_snapshot(3, ROWS))
 
 
 def document(
     view: ClusterView,
     state: NodeState = NodeState.NORMAL,
-    seen: Bulletin = Bulletin(),
+    seen: Bulletin = NOTHING,
     config: Config = CONFIG,
     environ: dict[str, str] | None = None,
 ) -> ClusterDocument:
