@@ -35,7 +35,10 @@ cdef class RouteTable:
     cdef list continuums
     cdef void** circles             # borrowed Continuum, by rack
     cdef int32_t** node_at          # by rack and place in the rack
+    cdef int remote_racks           # of all other datacenters together
+    cdef list remote_continuums
+    cdef void** remote_circles      # borrowed Continuum, by rack
 
     cdef int owner(self, int rack, uint32_t token) noexcept nogil
     cdef int plan(self, bint is_write, int level, bint rack_only) noexcept nogil
-    cdef uint64_t signature(self, uint32_t token) noexcept nogil
+    cdef uint64_t signature(self, uint32_t token, bint everywhere) noexcept nogil

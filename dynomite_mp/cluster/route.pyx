@@ -40,8 +40,14 @@ cdef class RouteTable:
         self.continuums = [continuum_of(rack_) for rack_ in local.racks]
         self.circles = <void**>malloc(self.racks * sizeof(void*))
         self.node_at = <int32_t**>calloc(self.racks, sizeof(int32_t*))
-        if self.circles == NULL or self.node_at == NULL:
+        self.remote_continuums = [continuum_of(rack_) for dc in topology.datacenters if dc.name != local.name
+                                  for rack_ in dc.racks]
+        self.remote_racks = len(self.remote_continuums)
+        self.remote_circles = <void**>malloc((self.remote_racks + 1) * sizeof(void*))
+        if self.circles == NULL or self.node_at == NULL or self.remote_circles == NULL:
             raise MemoryError
+        for rack in range(self.remote_racks):
+            self.remote_circles[rack] = <void*>(<Continuum>self.remote_continuums[rack])
         first = 0
         for rack, rack_ in enumerate(local.racks):
             self.circles[rack] = <void*>(<Continuum>self.continuums[rack])
@@ -59,6 +65,7 @@ cdef class RouteTable:
                 free(self.node_at[rack])
         free(self.node_at)
         free(self.circles)
+        free(self.remote_circles)
 
     cdef int owner(self, int rack, uint32_t token) noexcept nogil:
         """Index of the node that owns the token in this rack, NO_OWNER in a rack without tokens."""
@@ -75,12 +82,20 @@ cdef class RouteTable:
             return PLAN_QUORUM if level == LEVEL_QUORUM else PLAN_SAFE_QUORUM
         return PLAN_ONE_WRITE if is_write else PLAN_ONE_READ
 
-    cdef uint64_t signature(self, uint32_t token) noexcept nogil:
-        """Equal for tokens whose owners are the same in every rack; keys of one signature may travel together."""
+    cdef uint64_t signature(self, uint32_t token, bint everywhere) noexcept nogil:
+        """Equal for tokens whose owners are the same in every rack; keys of one signature may travel together.
+
+        `everywhere`: of every datacenter, for requests whose owners there are asked one by one. Who gets a whole
+        request for his datacenter cuts it again himself.
+        """
         cdef uint64_t mixed = 0
         cdef int rack
         for rack in range(self.racks):
             mixed = mixed * <uint64_t>1000003 + <uint64_t>(self.owner(rack, token) + 1)
+        if everywhere:
+            for rack in range(self.remote_racks):
+                mixed = mixed * <uint64_t>1000003 + <uint64_t>(
+                    (<Continuum>self.remote_circles[rack]).c_owner(token) + 1)
         return mixed
 
     # ---- for tests and the command line
@@ -91,5 +106,5 @@ cdef class RouteTable:
     def plan_of(self, is_write, level, rack_only=False):
         return self.plan(is_write, level, rack_only)
 
-    def signature_of(self, token):
-        return self.signature(token)
+    def signature_of(self, token, everywhere=False):
+        return self.signature(token, everywhere)

@@ -59,7 +59,6 @@ from dynomite_mp.enums import NodeState
 from dynomite_mp.errors import WIRE_ERRORS
 
 cdef enum:
-    PROBE_EVERY_NS = 100000000
     SAME_DIGEST = 1                 # of a write that one of our nodes says it applied
     TEXT_ROOM = 320
 
@@ -193,9 +192,7 @@ cdef class Fanout(Answers):
         """A silent target gets no request: what it owes, or its answer to a probe, will show that it lives."""
         if not conn.is_silent:
             return True
-        if self.now_ns - conn.last_probe_ns >= PROBE_EVERY_NS:
-            conn.last_probe_ns = self.now_ns
-            conn.probe()
+        conn.probe_now_and_then()
         request.error_code = code
         self.slab.add(self.cells.unreachable, 1)
         return False

@@ -40,6 +40,7 @@ from libc.string cimport memset
 
 from cpython.ref cimport Py_INCREF
 
+from dynomite_mp.cluster.route cimport LEVEL_EACH_SAFE_QUORUM
 from dynomite_mp.cluster.token cimport hash_tag_span, token_of
 from dynomite_mp.ipc.counters cimport SlabWriter
 from dynomite_mp.proto.buffer cimport buf_clear, buf_free, buf_init, buf_len, buf_ptr
@@ -327,6 +328,7 @@ cdef class IoPath(Fanout):
         cdef uint64_t group
         cdef uint32_t token
         cdef bint is_split = False
+        cdef bint is_each = (place.flags & WITH_LEVEL) >> LEVEL_SHIFT == LEVEL_EACH_SAFE_QUORUM
         if found < 0:
             return scan.error_code
         if found == 0:
@@ -341,7 +343,7 @@ cdef class IoPath(Fanout):
         self.group_count = 0
         while walk_key(&walk, &key, &index):
             self.token(p + key.off, key.len, &token)
-            group = self.table.signature(token) * self.shard_count + self.shard_of(token)
+            group = self.table.signature(token, is_each) * self.shard_count + self.shard_of(token)
             if not self.add_group(group):
                 return E_NO_MEMORY
             is_split = is_split or group != self.groups[0]

@@ -22,6 +22,7 @@ cdef class TargetConn(Conn):
     cdef Slot* enqueue(self, const char* head, size_t head_len, const char* p, size_t n) noexcept
     cdef void undo(self) noexcept
     cdef void heard(self) noexcept
+    cdef int probe_now_and_then(self) except -1
     cdef int probe(self) except -1
     cdef int take(self, Slot* slot) except -1
     cdef void let_go(self, Slot* slot) noexcept

@@ -35,6 +35,7 @@ log = logging.getLogger("dynomite_mp.io")
 
 cdef enum:
     BULK_BYTES = 16777216           # a request above this extends the deadlines behind it
+    PROBE_EVERY_NS = 100000000
     BULK_NS_PER_BYTE = 64           # by its size at 16 MB/s, what a slow disk under an append-only file writes
 
 
@@ -127,6 +128,13 @@ cdef class TargetConn(Conn):
     cdef void heard(self) noexcept:
         self.last_activity_ns = self.poll.now_ns
         self.is_silent = False
+
+    cdef int probe_now_and_then(self) except -1:
+        """For a silent target, when somebody would have had a request for it."""
+        if self.poll.now_ns - self.last_probe_ns >= PROBE_EVERY_NS:
+            self.last_probe_ns = self.poll.now_ns
+            self.probe()
+        return 0
 
     cdef int probe(self) except -1:
         """Ask a silent target whether it lives. One that never leaves out a reply need not be asked."""

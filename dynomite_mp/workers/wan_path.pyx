@@ -183,7 +183,9 @@ cdef class WanPath(DataPath):
             conn = self.conn_of(rack, record.token)
             if conn is None:
                 continue
-            slot = conn.enqueue_frame(head, DNODE_REQ, b"d", 1, record.request, record.request_len)
+            # One of our nodes cuts a request of several keys by its own datacenter's tokens; a C node gets it wrong.
+            slot = conn.enqueue_frame(head, DNODE_REQ_FORWARD if conn.is_ours else DNODE_REQ, b"d", 1,
+                                      record.request, record.request_len)
             if slot == NULL:
                 continue
             request = request_new()
@@ -206,7 +208,10 @@ cdef class WanPath(DataPath):
         if place < 0:
             return None
         conn = <PeerOutConn>rack.conns[place]
-        if conn is None or conn.is_silent or buf_len(&conn.outbuf) > self.peer_bytes:
+        if conn is None or buf_len(&conn.outbuf) > self.peer_bytes:
+            return None
+        if conn.is_silent:
+            conn.probe_now_and_then()
             return None
         return conn
 

@@ -75,9 +75,11 @@ class Cluster:
                 self._wait_peers(node, group, timeout_s)
 
     def _wait_peers(self, node: Node, group: Sequence[Node], timeout_s: float) -> None:
+        """Every io worker connects to the nodes of its datacenter, the replication process to all others."""
+        near = setting(node, "local_peer_connections", 1) * setting(node, "io_workers", 1)
+        far = setting(node, "remote_peer_connections", 1)
         here = node.conf["datacenter"]
-        each = int(str(node.conf.get("local_peer_connections", 1))) * int(str(node.conf.get("io_workers", 1)))
-        wanted = each * sum(other is not node and other.conf["datacenter"] == here for other in group)
+        wanted = sum(near if other.conf["datacenter"] == here else far for other in group if other is not node)
         wait_for(lambda: figures(node)["peer_connections"] >= wanted, timeout_s, f"{wanted} peers of {node}")
 
     # -- who owns what -----------------------------------------------------------------------------------------------
@@ -145,6 +147,11 @@ def targets(nodes: Iterable[Node]) -> list[Address]:
     return [target(node) for node in nodes]
 
 
+def setting(node: Node, key: str, default: int) -> int:
+    """A number of its configuration."""
+    return int(str(node.conf.get(key, default)))
+
+
 def _keys(prefix: str) -> Iterator[bytes]:
     number = 0
     while True:
@@ -153,9 +160,9 @@ def _keys(prefix: str) -> Iterator[bytes]:
 
 
 def figures(node: Node) -> dict[str, int]:
-    """Its counters, all processes together, and how often its io workers have written their gauges."""
+    """Its counters, all processes together, and when the last of those that have queues wrote its gauges."""
     slab = Slab.open(node.slab_name)
-    heartbeats = [process.heartbeat_ns for process in slab.processes() if process.role == Role.IO]
+    heartbeats = [process.heartbeat_ns for process in slab.processes() if process.role in (Role.IO, Role.REPLICATION)]
     return {**slab.totals(), "heartbeats": min(heartbeats, default=0)}
 
 
@@ -197,7 +204,7 @@ def many(store: Resp, commands: Sequence[tuple[bytes, ...]]) -> list[Any]:
 
 
 def canonical(kind: bytes, value: Any) -> Any:
-    if kind == b"string" and value.startswith(b"HYLL") and len(value) > 16:
+    if kind == b"string" and value.startswith(b"HYL") and len(value) > 16:
         return value[:8] + value[16:]  # without the count that PFCOUNT leaves there where it was asked
     if kind == b"set":
         return tuple(sorted(value))
