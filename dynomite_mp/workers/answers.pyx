@@ -124,7 +124,7 @@ cdef class Answers(DataPath):
         """The source's next request waits; it is tried again at the end of every turn."""
         if is_order and source.wait_bucket == 0:
             source.wait_bucket = 1 + bucket
-            self.order.waiters[bucket] += 1
+            self.order.waits(bucket)
         if not source.is_held:
             source.is_held = True
             source.set_pause(PAUSE_HELD)
@@ -155,5 +155,5 @@ cdef class Answers(DataPath):
     cdef void stop_waiting(self, Conn conn) noexcept:
         cdef SourceConn source = <SourceConn>conn
         if source.wait_bucket:
-            self.order.waiters[source.wait_bucket - 1] -= 1
+            self.order.waits_no_more(source.wait_bucket - 1)
             source.wait_bucket = 0

@@ -228,8 +228,7 @@ cdef class Fanout(Answers):
             request.primary_failed = True           # it is kept for later; another rack's reply will do
         if request.is_write:
             slot.is_write = 2 if request.is_wide else 1
-            slot.bucket = <uint16_t>order_bucket(request.token)
-            self.order.sent(request.group, slot.bucket, request.is_wide)
+            slot.bucket = self.order.sent(request.group, order_bucket(request.token), request.is_wide)
         self.slab.add(self.cells.store_requests[2 * request.group + request.is_write], 1)
         self.slab.add(self.cells.store_request_bytes[2 * request.group + request.is_write], n)
         return TAKEN

@@ -621,7 +621,8 @@ cdef class IoPath(Fanout):
         self.on_gossip_text = on_gossip_text
 
     def relieve_pressure(self):
-        """Over the process budget: clients between two requests are not read; far over it, the largest is closed."""
+        """Ten times a second. Over the process budget clients between two requests are not read; far over it, the
+        largest is closed. What only matters while both protocol groups write is given up as well."""
         cdef ClientConn client
         cdef ClientConn largest = None
         cdef size_t most = 0
@@ -638,6 +639,7 @@ cdef class IoPath(Fanout):
                     largest = client
             elif total < self.process_bytes // 2:
                 client.clear_pause(PAUSE_PRESSURE)
+        self.order.relax()
         if largest is not None and total > self.process_bytes + self.process_bytes // 2:
             log.error("client %s closed: it holds %d bytes while the process is over process_budget_bytes (%d of %d)",
                       largest.address, most, total, self.process_bytes)

@@ -184,6 +184,36 @@ async def test_write_waits_for_the_other_groups_write_of_its_key(stage: Stage) -
     assert await stage.store.request() == (3, [b"GET", b"other"])
 
 
+async def test_only_writes_of_one_key_wait_once_both_groups_write(stage: Stage) -> None:
+    """The first write that meets the other group's waits for all of them, whatever their keys; later ones do not."""
+    two, three, reads = await stage.client(), await stage.client(), await stage.client()
+    await three.call("HELLO", 3)
+
+    async def nothing_else_arrived() -> bool:
+        reads.send("GET", "last")
+        return (await stage.store.request())[1] == [b"GET", b"last"]
+
+    for _ in range(2):
+        two.send("SET", "a", "1")
+        assert await stage.store.request() == (2, [b"SET", b"a", b"1"])
+        three.send("SET", "b", "2")
+        assert await nothing_else_arrived()
+        stage.store.reply(b"+OK\r\n")
+        assert await stage.store.request() == (3, [b"SET", b"b", b"2"])
+        stage.store.reply(b"+last\r\n")
+        two.send("SET", "c", "3")
+        assert await stage.store.request() == (2, [b"SET", b"c", b"3"])
+        two.send("SET", "b", "4")
+        assert await nothing_else_arrived()
+        stage.store.reply(b"+OK\r\n")
+        assert await stage.store.request() == (2, [b"SET", b"b", b"4"])
+        for _ in range(3):
+            stage.store.reply(b"+OK\r\n")
+        assert [await two.reply() for _ in range(3)] == [b"OK"] * 3
+        for _ in range(2):
+            stage.path.relieve_pressure()  # only one group writes by now: it is forgotten who did
+
+
 async def test_soft_budget_pauses_reading_until_half_is_answered(tmp_path: Path) -> None:
     async with Stage.open(tmp_path, client_soft_bytes=20_000) as stage:
         client = await stage.client()
