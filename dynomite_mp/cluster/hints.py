@@ -9,15 +9,12 @@ until the replica has it. This module says how a record is brought there, when a
 
 Not here: the log (workers.hint_log), sending (workers.hint_lanes), comparing (cluster.repair).
 
-Invariants: only what may be done twice is re-sent; the acknowledged position never passes a record that is not
-acknowledged; a lane that lost a record is DIRTY.
+Invariants: only what may be done twice is re-sent; a lane that lost a record is DIRTY.
 """
 
-from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
-
-CLASS_OVERWRITE = "overwrite"
 
 
 class HintKind(IntEnum):
@@ -59,12 +56,12 @@ DIRTY_TEXTS: dict[DirtyReason, str] = {
 }
 
 
-def replay_action(kind: int, conflict_class: str, stamp: int) -> Replay:
+def replay_action(kind: int, is_overwrite: bool, stamp: int) -> Replay:
     """Only an overwrite with a stamp is safe to send again: an older one than what is there is skipped.
 
     What a replica refused it would refuse again, or it lacks what the others had: its keys are copied.
     """
-    if conflict_class == CLASS_OVERWRITE and stamp and kind != HintKind.REFUSED:
+    if is_overwrite and stamp and kind != HintKind.REFUSED:
         return Replay.RESEND
     return Replay.COPY
 
@@ -114,36 +111,25 @@ class Pace:
         return int((1 - self._credit) * 1000 / self._rate) + 1
 
 
-class AckedPrefix:
-    """Records that are under way, in the order of the log, acknowledged in any order.
+class CopiedKeys:
+    """Keys of a lane and when their last copy began: a record older than that, by a margin, is in the copy.
 
-        start       end         start       end
-        | done      | done      | under way | done      |
-        ^ before    ^ moved on to here once the first two are done
+    The margin is for the other replicas: a write is known to be missed here before they all have it.
     """
 
-    __slots__ = ("_ahead", "_order", "position")
+    __slots__ = ("_began_ms", "_most", "_settle_ms")
 
-    def __init__(self, position: int) -> None:
-        self.position = position
-        self._order: deque[tuple[int, int]] = deque()
-        self._ahead: set[int] = set()
+    def __init__(self, settle_ms: int, most: int = 100_000) -> None:
+        self._settle_ms = settle_ms
+        self._most = most
+        self._began_ms: dict[bytes, int] = {}
 
-    def __len__(self) -> int:
-        return len(self._order)
+    def covers(self, key: bytes, at_ms: int) -> bool:
+        return at_ms + self._settle_ms <= self._began_ms.get(key, -1)
 
-    def sent(self, start: int, end: int) -> None:
-        """A record is under way; records come in the order of the log. What lies between them is skipped."""
-        assert end > start and start >= (self._order[-1][1] if self._order else self.position)
-        self._order.append((start, end))
-
-    def done(self, start: int) -> int:
-        """A record is acknowledged; how many records this lets the position pass."""
-        self._ahead.add(start)
-        passed = 0
-        while self._order and self._order[0][0] in self._ahead:
-            first, end = self._order.popleft()
-            self._ahead.discard(first)
-            self.position = end
-            passed += 1
-        return passed
+    def began(self, keys: Iterable[bytes], now_ms: int) -> None:
+        for key in keys:
+            self._began_ms.pop(key, None)
+            self._began_ms[key] = now_ms
+        while len(self._began_ms) > self._most:
+            del self._began_ms[next(iter(self._began_ms))]

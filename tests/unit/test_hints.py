@@ -2,25 +2,24 @@
 
 import pytest
 
-from dynomite_mp.cluster.hints import DIRTY_TEXTS, Bounds, DirtyReason, HintKind, Pace, Replay, replay_action
+from dynomite_mp.cluster.hints import DIRTY_TEXTS, Bounds, CopiedKeys, DirtyReason, HintKind, Pace, Replay, replay_action
 
 
 @pytest.mark.parametrize(
-    ("kind", "conflict_class", "stamp", "expected"),
+    ("kind", "is_overwrite", "stamp", "expected"),
     [
-        (HintKind.MISSED, "overwrite", 5, Replay.RESEND),
-        (HintKind.UNKNOWN, "overwrite", 5, Replay.RESEND),
-        (HintKind.MISSED, "overwrite", 0, Replay.COPY),
-        (HintKind.REFUSED, "overwrite", 5, Replay.COPY),
-        (HintKind.MISSED, "commute", 5, Replay.COPY),
-        (HintKind.MISSED, "ordered", 5, Replay.COPY),
-        (HintKind.UNKNOWN, "lead", 5, Replay.COPY),
+        (HintKind.MISSED, True, 5, Replay.RESEND),
+        (HintKind.UNKNOWN, True, 5, Replay.RESEND),
+        (HintKind.MISSED, True, 0, Replay.COPY),
+        (HintKind.REFUSED, True, 5, Replay.COPY),
+        (HintKind.MISSED, False, 5, Replay.COPY),
+        (HintKind.UNKNOWN, False, 5, Replay.COPY),
     ],
 )
 def test_only_a_stamped_overwrite_is_sent_again(
-    kind: HintKind, conflict_class: str, stamp: int, expected: Replay
+    kind: HintKind, is_overwrite: bool, stamp: int, expected: Replay
 ) -> None:
-    assert replay_action(kind, conflict_class, stamp) is expected
+    assert replay_action(kind, is_overwrite, stamp) is expected
 
 
 def test_bounds_in_bytes_and_age() -> None:
@@ -46,3 +45,14 @@ def test_a_pace_grants_its_rate_and_no_more() -> None:
 def test_every_reason_has_a_text() -> None:
     assert set(DIRTY_TEXTS) == set(DirtyReason)
     assert all(text for reason, text in DIRTY_TEXTS.items() if reason)
+
+
+def test_a_copy_covers_what_was_missed_well_before_it_began() -> None:
+    copied = CopiedKeys(settle_ms=100, most=2)
+    copied.began([b"a", b"b"], 1000)
+    assert copied.covers(b"a", 900)
+    assert not copied.covers(b"a", 901)
+    assert not copied.covers(b"c", 0)
+    copied.began([b"a", b"c"], 2000)
+    assert copied.covers(b"a", 1900)
+    assert not copied.covers(b"b", 0)  # the oldest is forgotten
