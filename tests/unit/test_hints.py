@@ -2,7 +2,16 @@
 
 import pytest
 
-from dynomite_mp.cluster.hints import DIRTY_TEXTS, Bounds, CopiedKeys, DirtyReason, HintKind, Pace, Replay, replay_action
+from dynomite_mp.cluster.hints import (
+    DIRTY_TEXTS,
+    Bounds,
+    CopiedKeys,
+    DirtyReason,
+    HintKind,
+    Pace,
+    Replay,
+    replay_action,
+)
 
 
 @pytest.mark.parametrize(
