@@ -53,10 +53,8 @@ def test_random_commands_answer_like_a_bare_datastore(serving: Node, bare: BareS
 
 
 def test_every_reply_under_load_is_right_and_in_order(serving: Node) -> None:
-    plan = LoadPlan(
-        (target(serving),), 2.0, clients=20, flooders=2, flood_depth=5000, unread_bytes_max=HARD_LIMIT_BYTES // 2, seed=2
-    )
-    result = checked_load(plan)
+    unread_bytes_max = HARD_LIMIT_BYTES // 2
+    result = checked_load(LoadPlan((target(serving),), 2.0, 20, 2, 5000, unread_bytes_max=unread_bytes_max, seed=2))
     assert result.replies > 1000
     assert result.error_count == 0, result.errors
 

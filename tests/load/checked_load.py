@@ -50,7 +50,7 @@ class LoadPlan:
     flood_depth: int = 100_000
     big_share: float = 0.25  # of the clients have a key with values up to `max_value_bytes`
     max_value_bytes: int = 5 * 1024 * 1024
-    unread_bytes_max: int = 1024 * 1024 * 1024  # of values that a client asks for before it waits; floods ask for little
+    unread_bytes_max: int = 1024 * 1024 * 1024  # of values that a client asks for before it waits; floods ask little
     seed: int = 1
 
 
