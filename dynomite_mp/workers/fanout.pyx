@@ -35,7 +35,8 @@ from dynomite_mp.cluster.route cimport (
 )
 from dynomite_mp.proto.buffer cimport buf_len, buf_ptr
 from dynomite_mp.proto.command_lookup cimport (
-    ACCESS_WRITE, CONFLICT_LEAD, KEYS_NONE, ROUTING_ALL_NODES, ROUTING_LOCAL_NODE, ROUTING_RACK_OWNER, CommandRow, command_row,
+    ACCESS_WRITE, CONFLICT_LEAD, KEYS_NONE, ROUTING_ALL_NODES, ROUTING_LOCAL_NODE, ROUTING_RACK_OWNER,
+    CommandRow, command_row,
 )
 from dynomite_mp.proto.dnode cimport (
     DNODE_HEADER_MOST, DNODE_REQ, EXTENSION_LEAD, EXTENSION_LEVEL_SHIFT, EXTENSION_MOST, Extension,
@@ -107,8 +108,8 @@ cdef class Fanout(Writes):
                 self.fail(request, request.error_code)
                 return REFUSED
             return taken
-        if request.is_write and not request.is_forwarded and (row.conflict == CONFLICT_LEAD or row.lead_words != NULL) and (
-                self.table.racks > 1 or self.table.has_remote):
+        if ((row.conflict == CONFLICT_LEAD or row.lead_words != NULL) and not request.is_forwarded
+                and (self.table.racks > 1 or self.table.has_remote)):
             taken = self.to_lead(request, row, p, n)
             if taken != AS_BEFORE:
                 return taken
@@ -383,8 +384,9 @@ cdef class Fanout(Writes):
         if request.is_owed:
             self.missed(request, <TargetConn>target, HINT_MISSED if slot.is_unsent else HINT_UNKNOWN,
                         p + slot.head_len, n - slot.head_len)
-        self.outcome(request, slot.rack, OUT_UNSENT if slot.is_unsent and request.mode == PLAN_LEAD else OUT_UNREACHABLE,
-                     NULL, 0, p + slot.head_len, n - slot.head_len)
+        self.outcome(request, slot.rack,
+                     OUT_UNSENT if slot.is_unsent and request.mode == PLAN_LEAD else OUT_UNREACHABLE, NULL, 0,
+                     p + slot.head_len, n - slot.head_len)
         request_release(request)
         return 0
 

@@ -257,7 +257,8 @@ cdef class Leading(Fanout):
             probe.group = request.group
             probe.parent = request
             request.refs += 1
-            if self.to_datastore(probe, self.table.my_rack, effect_row(p + at, &scan), p + at, scan.pos, False) != TAKEN:
+            if self.to_datastore(probe, self.table.my_rack, effect_row(p + at, &scan), p + at, scan.pos,
+                                 False) != TAKEN:
                 request.probed.failed = True        # its connection is the request's: nothing is lost but memory
             request_release(probe)
             at += scan.pos

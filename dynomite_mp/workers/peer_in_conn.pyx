@@ -14,7 +14,8 @@ import logging
 from dynomite_mp.proto.buffer cimport buf_append, buf_consume, buf_len, buf_ptr, buf_shrink_idle
 from dynomite_mp.proto.dnode cimport (
     DNODE_ENCRYPTED, DNODE_GOSSIP_SYN, DNODE_HEADER_MOST, DNODE_REQ, DNODE_REQ_FORWARD, DNODE_RES, DNODE_VERSION_C,
-    DNODE_VERSION_OURS, EXTENSION_LEAD, EXTENSION_LEVEL_MASK, EXTENSION_LEVEL_SHIFT, dnode_payload_is_exact, dnode_scan_reset, encode_dnode, next_dnode, Extension,
+    DNODE_VERSION_OURS, EXTENSION_LEAD, EXTENSION_LEVEL_MASK, EXTENSION_LEVEL_SHIFT,
+    Extension, dnode_payload_is_exact, dnode_scan_reset, encode_dnode, next_dnode,
     decode_extension,
 )
 from dynomite_mp.proto.resp cimport FRAME_ERROR, FRAME_MORE, FRAME_OK, next_request, request_scan_reset

@@ -25,7 +25,9 @@ def empty(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("case", cases(), ids=lambda case: case[1][0].split()[0].lower())
-def test_replicas_are_equal_after_commands_through_any_node(cluster: Cluster, case: tuple[list[str], list[str]]) -> None:
+def test_replicas_are_equal_after_commands_through_any_node(
+    cluster: Cluster, case: tuple[list[str], list[str]]
+) -> None:
     clients = [node.connect() for node in cluster.nodes]
     before, commands = case
     for client, line in zip(cycle(clients), before + commands, strict=False):
