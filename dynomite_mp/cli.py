@@ -5,12 +5,14 @@ else. Everything is imported inside its command: the start of a node pays for wh
 """
 
 import contextlib
+import importlib
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -32,9 +34,11 @@ conf_option = click.option("--conf", "-c", type=CONF, metavar="FILE", help="Conf
 
 
 class Commands(click.Group):
-    """The commands below, and those of cluster_command.py, which is imported when one of them is named."""
+    """The commands below, and those of other modules, which are imported when one of their commands is named."""
 
-    elsewhere = ("cluster", "tokens")
+    elsewhere: Mapping[str, str] = MappingProxyType(
+        {"cluster": "cluster_command", "tokens": "cluster_command", "repair": "repair_command"}
+    )
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), *self.elsewhere])
@@ -42,9 +46,9 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.elsewhere:
             return super().get_command(ctx, cmd_name)
-        from dynomite_mp import cluster_command
-
-        return cluster_command.COMMANDS[cmd_name]
+        module = importlib.import_module(f"dynomite_mp.{self.elsewhere[cmd_name]}")
+        command: click.Command = module.COMMANDS[cmd_name]
+        return command
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
