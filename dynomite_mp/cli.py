@@ -5,14 +5,12 @@ else. Everything is imported inside its command: the start of a node pays for wh
 """
 
 import contextlib
-import importlib
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -36,9 +34,7 @@ conf_option = click.option("--conf", "-c", type=CONF, metavar="FILE", help="Conf
 class Commands(click.Group):
     """The commands below, and those of other modules, which are imported when one of their commands is named."""
 
-    elsewhere: Mapping[str, str] = MappingProxyType(
-        {"cluster": "cluster_command", "tokens": "cluster_command", "repair": "repair_command"}
-    )
+    elsewhere = ("cluster", "repair", "tokens")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), *self.elsewhere])
@@ -46,9 +42,13 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.elsewhere:
             return super().get_command(ctx, cmd_name)
-        module = importlib.import_module(f"dynomite_mp.{self.elsewhere[cmd_name]}")
-        command: click.Command = module.COMMANDS[cmd_name]
-        return command
+        if cmd_name == "repair":
+            from dynomite_mp import repair_command
+
+            return repair_command.repair
+        from dynomite_mp import cluster_command
+
+        return cluster_command.COMMANDS[cmd_name]
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

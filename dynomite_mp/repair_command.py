@@ -118,6 +118,3 @@ def outcome(row: dict[str, Any]) -> str:
         f"{row['call_bytes']} bytes exchanged"
     )
     return f"{line}; {row['text']}" if row["text"] else line
-
-
-COMMANDS: dict[str, click.Command] = {"repair": repair}

@@ -134,6 +134,8 @@ METRICS: Final[Mapping[str, str]] = {
     "repair_call_bytes": "repair_call_bytes",
     "divergent_keys": "divergent_keys",
     "read_repairs": "read_repairs",
+    "read_repair_keys_differing": "read_repair_keys_differing",
+    "read_repair_keys_mended": "read_repair_keys_mended",
     "link_state_changes": "link_state_changes",
     "shard_requests_sent": "shard_requests_sent",
     "shard_requests_received": "shard_requests_received",

@@ -12,21 +12,19 @@ Invariant: an order that comes while a comparison runs is refused or waits for t
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from dynomite_mp.cluster.continuum import continuum_of
 from dynomite_mp.cluster.repair import TokenRanges
-from dynomite_mp.cluster.token import hash_key, tagged
 from dynomite_mp.cluster.topology import Node, Rack, Topology
 from dynomite_mp.errors import DynomiteError
 from dynomite_mp.ipc.bulletin import RepairRow
 from dynomite_mp.ipc.counters import SlabWriter
-from dynomite_mp.workers.base import WorkerContext
-from dynomite_mp.workers.comparison import OWN, Asker, Comparison, Found, Peer
+from dynomite_mp.workers.comparison import Comparison
+from dynomite_mp.workers.key_mending import Asker, Found, Mend, Peer
 from dynomite_mp.workers.key_trees import KeyTrees
-from dynomite_mp.workers.peer_calls import CallError, PeerCalls
 
 log = logging.getLogger("dynomite_mp.replication")
 
@@ -36,19 +34,17 @@ DIRTY: Final = "dirty"
 REPAIR_SETTING: Final = "repair"
 STOP: Final = "stop"
 TEXT_CHARACTERS: Final = 200
-COPY_VERB: Final = "copy"
-MEND_MS: Final = 600_000
-
-Mend = Callable[[str, Sequence[bytes], Sequence[str]], Awaitable[None]]
-
+DIRTY_AGAIN_MS: Final = 10_000
+"""Between two comparisons for DIRTY lanes: the first may find their replicas down."""
 
 class Lanes(Protocol):
     """What is missing somewhere and not known in detail."""
 
-    def dirty(self) -> Sequence[str]:
-        """Addresses of replicas, and names of datacenters, whose lane is DIRTY."""
+    def dirty(self) -> Mapping[str, int]:
+        """Addresses of replicas, and names of datacenters, whose lane is DIRTY; how much each has lost until now."""
 
-    def set_clean(self, name: str) -> None: ...
+    def set_clean(self, name: str, lost: int) -> None:
+        """Unless it has lost more since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +79,7 @@ class RepairRounds:
         self._task: asyncio.Task[None] | None = None
         self._comparison: Comparison | None = None
         self._next_round_ms = 0
+        self._dirty_again_ms = 0
         self._row: RepairRow | None = None
         self._read_before = 0
 
@@ -107,8 +104,9 @@ class RepairRounds:
         now_ms = time.monotonic_ns() // 1_000_000
         if self._task is not None:
             return
-        dirty = list(self._lanes.dirty()) if self._lanes is not None else []
-        if dirty:
+        dirty = self._lanes.dirty() if self._lanes is not None else {}
+        if dirty and now_ms >= self._dirty_again_ms:
+            self._dirty_again_ms = now_ms + DIRTY_AGAIN_MS
             self._begin(f"dirty-{now_ms}", DIRTY, dirty)
         elif self._settings.interval_ms:
             if self._next_round_ms and now_ms >= self._next_round_ms:
@@ -128,7 +126,7 @@ class RepairRounds:
 
     # ---- one run
 
-    def _begin(self, run: str, why: str, names: Sequence[str] | None) -> None:
+    def _begin(self, run: str, why: str, names: Mapping[str, int] | None) -> None:
         if self._task is not None or self._topology is None:
             return
         local, peers = replicas(self._topology)
@@ -144,9 +142,9 @@ class RepairRounds:
             compared=compared, rate=self._settings.rate, mend=self._mend,
         )  # fmt: skip
         self._slab.count("repair_runs")
-        self._task = asyncio.get_running_loop().create_task(self._run(self._comparison, self._row, names or ()))
+        self._task = asyncio.get_running_loop().create_task(self._run(self._comparison, self._row, names or {}))
 
-    async def _run(self, comparison: Comparison, row: RepairRow, names: Iterable[str]) -> None:
+    async def _run(self, comparison: Comparison, row: RepairRow, names: Mapping[str, int]) -> None:
         state, text = "failed", "stopped"
         try:
             await comparison.run()
@@ -160,9 +158,9 @@ class RepairRounds:
         finally:
             self._end(comparison.found, row, state, text)
         if state == "done" and self._lanes is not None:
-            for name in names:
+            for name, lost in names.items():
                 if is_clean(comparison.found, name, self._topology):
-                    self._lanes.set_clean(name)
+                    self._lanes.set_clean(name, lost)
 
     def _end(self, found: Found, row: RepairRow, state: str, text: str) -> None:
         read = self._trees.keys_read - self._read_before
@@ -222,31 +220,15 @@ def replicas(topology: Topology) -> tuple[Peer, list[Peer]]:
     return Peer(topology.local.address, (topology.local.dc, own_rack.name), own), peers
 
 
+def datacenter_replicas(topology: Topology) -> tuple[Peer, list[Peer]]:
+    """This node, and all other nodes of its datacenter, each with everything that it owns."""
+    found = {
+        node.address: Peer(node.address, (rack.dc, rack.name), ranges_of(rack, node))
+        for rack in topology.local_dc.racks
+        for node in rack.nodes
+    }
+    return found.pop(topology.local.address), list(found.values())
+
+
 def ranges_of(rack: Rack, node: Node) -> TokenRanges:
     return TokenRanges.owned(continuum_of(rack), rack.nodes.index(node))
-
-
-# ---- making it -------------------------------------------------------------------------------------------------------
-
-
-def make_repairs(context: WorkerContext, calls: PeerCalls) -> RepairRounds:
-    """For a replication process; its verbs join the table of `calls`."""
-    config = context.config
-    tag = config.hash_tag or None
-
-    def token_of(key: bytes) -> int:
-        hashed = tagged(key, tag)
-        return hash_key(config.hash, hashed) if hashed else 0
-
-    async def mend(address: str, keys: Sequence[bytes], sources: Sequence[str]) -> None:
-        if address == OWN:
-            if COPY_VERB not in calls.handlers:
-                raise CallError("this node cannot copy keys")
-            await calls.handlers[COPY_VERB](list(keys))
-        else:
-            await calls.call(address, COPY_VERB, list(keys), timeout_ms=MEND_MS)
-
-    trees = KeyTrees(context.datastore, token_of)
-    calls.handlers.update(trees.verbs())
-    settings = RepairSettings(config.anti_entropy_interval_ms, config.repair_rate)
-    return RepairRounds(settings, context.port.slab, trees, calls, token_of, mend)

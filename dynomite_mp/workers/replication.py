@@ -25,7 +25,7 @@ from dynomite_mp.workers.cluster_view import ClusterView, lag_rows, peer_rows
 from dynomite_mp.workers.peer_calls import CallWays, PeerCalls
 from dynomite_mp.workers.peer_cipher import node_key, secured_by
 from dynomite_mp.workers.peer_mesh import PeerLink, count_peer_change
-from dynomite_mp.workers.repair_rounds import make_repairs
+from dynomite_mp.workers.repairs import Repairs
 from dynomite_mp.workers.topology_source import configured_topology
 from dynomite_mp.workers.wan_mesh import WanMesh
 from dynomite_mp.workers.wan_path import WanPath
@@ -67,7 +67,7 @@ class ReplicationWorker(Worker):
             on_change=self._on_peer_change,
         )
         self.calls = PeerCalls(self._loop, context.port.slab, ways)
-        self.repairs = make_repairs(context, self.calls)
+        self.repairs = Repairs(context, self.calls)
         self._answers: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:

@@ -12,7 +12,8 @@ from dynomite_mp.cluster.token import hash_key
 from dynomite_mp.cluster.topology import Node, Topology
 from dynomite_mp.errors import DynomiteError
 from dynomite_mp.workers import comparison as subject
-from dynomite_mp.workers.comparison import OWN, Comparison, Found
+from dynomite_mp.workers.comparison import Comparison
+from dynomite_mp.workers.key_mending import OWN, Found
 from dynomite_mp.workers.key_trees import KeyTrees
 from dynomite_mp.workers.repair_rounds import is_clean, replicas
 
