@@ -175,6 +175,7 @@ _OWN: tuple[tuple[str, str], ...] = (
     ("draining", "the node is shutting down; connect to another one"),
     ("bad_level", "not a consistency level; use DC_ONE, DC_QUORUM, DC_SAFE_QUORUM or DC_EACH_SAFE_QUORUM"),
     ("bad_dyno", "not a subcommand of DYNO; DYNO HELP lists them"),
+    ("call_lost", "the replication process of this node does not answer; it is restarting, ask again"),
     ("spill_failed", "a large value could not be handed to its worker; check space in runtime_dir"),
     ("not_from_this_side", "the command is not accepted on this port; send it to the client port"),
     ("internal", "internal error, a defect; please report it with the log"),

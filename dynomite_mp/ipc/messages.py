@@ -47,7 +47,9 @@ TOPOLOGY: Final = 0x40
 LINK_STATE: Final = 0x48
 GOSSIP_TEXT: Final = 0x49
 REPLICATE: Final = 0x50
+PEER_CALL: Final = 0x53
 REPLICA_REPLY: Final = 0x58
+PEER_ANSWER: Final = 0x59
 SHARD_REQUEST: Final = 0x60
 SHARD_REPLY: Final = 0x61
 PING_PROBE: Final = 0x70
@@ -147,6 +149,23 @@ _ROWS = (
         1,
         "what a remote datacenter answered, for DC_EACH_SAFE_QUORUM and reads failed over",
         hot=True,
+    ),
+    Message(
+        PEER_CALL,
+        "peer_call",
+        "io > replication",
+        ("call_id", "address", "payload"),
+        1,
+        "what another node's replication process asks this one's; payload is msgpack: verb, then its arguments",
+        with_sender=True,
+    ),
+    Message(
+        PEER_ANSWER,
+        "peer_answer",
+        "replication > io",
+        ("call_id", "reply"),
+        1,
+        "the answer to a PEER_CALL as RESP; one that nobody waits for any more is dropped",
     ),
     Message(
         SHARD_REQUEST,

@@ -205,10 +205,16 @@ class ReplicationProxy(WorkerProxy):
         fate = (conflict_class, token, dc_mask, need_ack, deadline_ms)
         return self._send(messages.REPLICATE, req_id, *origin, *fate, request)
 
+    def peer_call(self, call_id: int, address: str, payload: bytes) -> bool:
+        return self._send(messages.PEER_CALL, call_id, address, payload)
+
 
 class IoProxy(WorkerProxy):
     def replica_reply(self, req_id: int, dc_index: int, status: int, reply: bytes) -> bool:
         return self._send(messages.REPLICA_REPLY, req_id, dc_index, status, reply)
+
+    def peer_answer(self, call_id: int, reply: bytes) -> bool:
+        return self._send(messages.PEER_ANSWER, call_id, reply)
 
     def shard_request(self, req_id: int, flags: int, deadline_ms: int, request: bytes) -> bool:
         return self._send(messages.SHARD_REQUEST, req_id, flags, deadline_ms, request)

@@ -120,19 +120,19 @@ WIRING: Final[tuple[RingRow, ...]] = (
     RingRow(
         Role.IO,
         Role.REPLICATION,
-        (messages.REPLICATE, messages.PING_PROBE),
+        (messages.REPLICATE, messages.PEER_CALL, messages.PING_PROBE),
         "replication_ring_bytes",
         FullPolicy.OVERFLOW,
-        "writes for other datacenters; clients are never paused for it",
+        "writes for other datacenters, and what their nodes ask; clients are never paused for it",
         bound="lane_overflow_bytes",
     ),
     RingRow(
         Role.REPLICATION,
         Role.IO,
-        (messages.REPLICA_REPLY, messages.PING_PROBE),
+        (messages.REPLICA_REPLY, messages.PEER_ANSWER, messages.PING_PROBE),
         MIB,
         FullPolicy.QUEUE,
-        "answers of other datacenters",
+        "answers of other datacenters, and of the replication process to other nodes",
         bound=16 * MIB,
     ),
     RingRow(

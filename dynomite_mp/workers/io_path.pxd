@@ -5,7 +5,7 @@ from dynomite_mp.proto.buffer cimport Buf
 from dynomite_mp.proto.command_lookup cimport CommandRow
 from dynomite_mp.proto.resp cimport RequestScan
 from dynomite_mp.workers.client_conn cimport ClientConn
-from dynomite_mp.workers.fanout cimport Fanout
+from dynomite_mp.workers.peer_service cimport PeerService
 from dynomite_mp.workers.request cimport Request
 from dynomite_mp.workers.shard_link cimport ShardLink
 from dynomite_mp.workers.source_conn cimport SourceConn
@@ -18,7 +18,7 @@ cdef struct Place:                  # of a request: who serves its keys
     bint is_wide                    # several keys
 
 
-cdef class IoPath(Fanout):
+cdef class IoPath(PeerService):
     cdef uint32_t shard_index
     cdef uint32_t shard_count
     cdef bint serves_shards

@@ -63,9 +63,9 @@ from dynomite_mp.workers.data_path cimport (
     GROUP_RESP2, GROUP_RESP3, GROUPS, HOLD, PAUSE_BUDGET, PAUSE_PRESSURE, REFUSED, TAKEN,
 )
 from dynomite_mp.workers.datastore_conn cimport DatastoreConn
-from dynomite_mp.workers.fanout cimport Fanout
 from dynomite_mp.workers.peer_in_conn cimport PeerInConn
 from dynomite_mp.workers.peer_out_conn cimport PeerOutConn
+from dynomite_mp.workers.peer_service cimport PeerService, is_for_node
 from dynomite_mp.workers.request cimport (
     Request, queue_len, queue_push, request_new, request_release, slots_len,
 )
@@ -100,7 +100,7 @@ cdef uint16_t E_SPILL_FAILED = WIRE_ERRORS["spill_failed"].code
 cdef uint16_t E_NO_MEMORY = WIRE_ERRORS["out_of_memory"].code
 
 
-cdef class IoPath(Fanout):
+cdef class IoPath(PeerService):
     """The data plane of one io worker."""
 
     def __cinit__(self, *args, **kwargs):
@@ -195,9 +195,12 @@ cdef class IoPath(Fanout):
     cdef int handle_peer(self, Conn conn, const char* p, RequestScan* scan, bint is_forward) except -1:
         """The same for a peer's request."""
         cdef PeerInConn peer = <PeerInConn>conn
-        cdef CommandRow* row = self.lookup(p, scan)
+        cdef CommandRow* row
         self.slab.add(self.cells.dnode_requests, 1)
         self.slab.add(self.cells.dnode_request_bytes, scan.pos)
+        if is_for_node(p, scan):
+            return self.serve_node(peer, p, scan)
+        row = self.lookup(p, scan)
         if row == NULL:
             return self.answer_scratch(peer)
         if row.routing == ROUTING_REFUSED:

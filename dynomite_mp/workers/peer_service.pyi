@@ -1,0 +1,13 @@
+from collections.abc import Callable
+
+from dynomite_mp.workers.fanout import Fanout
+
+class PeerService(Fanout):
+    """What other nodes ask of this node itself."""
+
+    def set_on_call(self, on_call: Callable[[int, str, bytes], bool] | None, first_id: int) -> None:
+        """on_call(call id, address of the peer, payload); its answer comes by answer_call."""
+    def answer_call(self, call_id: int, reply: bytes) -> None:
+        """`reply` is RESP; one to a call that nobody waits for any more is dropped."""
+    def expire_calls(self) -> None:
+        """Calls that the replication process leaves unanswered get an error."""

@@ -1,0 +1,156 @@
+"""Comparison of replicas against a model that looks at every key."""
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dynomite_mp.cluster.continuum import Continuum
+from dynomite_mp.cluster.repair import (
+    ABSENT,
+    LEVELS,
+    TTL_TOLERANCE_MS,
+    Descent,
+    HashTree,
+    KeyState,
+    TokenRanges,
+    differing_keys,
+    judge,
+    leaf_of,
+    value_digest,
+)
+from dynomite_mp.cluster.token import hash_key
+from tests.models import continuum_model
+
+TOKENS = st.integers(0, 2**32 - 1) | st.sampled_from([0, 1, 2**31, 2**32 - 2, 2**32 - 1])
+STATES = st.builds(KeyState, st.integers(1, 3), st.sampled_from([-1, 5000, 5400, 90_000]), st.integers(0, 2))
+MAYBE = st.just(KeyState()) | st.builds(KeyState, st.just(ABSENT), st.just(-1), st.integers(0, 2)) | STATES
+CONTENTS = st.dictionaries(st.binary(min_size=1, max_size=4), STATES, max_size=30)
+PARTS = st.lists(st.binary(max_size=3), max_size=6)
+
+
+def tree_of(contents: dict[bytes, KeyState], backwards: bool = False) -> HashTree:
+    tree = HashTree()
+    for key in sorted(contents, reverse=backwards):
+        tree.add(token(key), key, contents[key])
+    return tree
+
+
+def token(key: bytes) -> int:
+    return hash_key("murmur", key)
+
+
+def differing_leaves(ours: HashTree, theirs: HashTree) -> list[int]:
+    descent = Descent(ours, theirs.root)
+    while not descent.is_done:
+        descent.take(theirs.children(descent.level, descent.places))
+    return descent.leaves
+
+
+@given(CONTENTS, CONTENTS)
+def test_a_descent_finds_every_differing_leaf_and_no_other(
+    ours: dict[bytes, KeyState], theirs: dict[bytes, KeyState]
+) -> None:
+    """Expiries are rounded in the tree, so a key may be in a differing leaf without differing; never the reverse."""
+    left, right = tree_of(ours), tree_of(theirs, backwards=True)
+    found = differing_leaves(left, right)
+    assert found == [n for n in range(len(left.level(LEVELS))) if left.level(LEVELS)[n] != right.level(LEVELS)[n]]
+    rounded = {
+        leaf_of(token(key))
+        for key in ours.keys() | theirs.keys()
+        if exactly(ours.get(key)) != exactly(theirs.get(key))
+    }
+    assert set(found) <= rounded
+
+
+def exactly(state: KeyState | None) -> tuple[int, int]:
+    return (ABSENT, -1) if state is None else (state.digest, state.expires_ms)
+
+
+@given(CONTENTS, st.dictionaries(st.binary(min_size=1, max_size=4), st.none() | st.integers(4, 9), max_size=8))
+def test_damaged_keys_lie_in_the_leaves_found(contents: dict[bytes, KeyState], damage: dict[bytes, int | None]) -> None:
+    """Deleted, changed, or extra: with the expiries as they were, exactly these keys are named."""
+    damaged = dict(contents)
+    for key, digest in damage.items():
+        damaged.pop(key, None)
+        if digest is not None:
+            damaged[key] = KeyState(digest, contents.get(key, KeyState()).expires_ms)
+    changed = {key for key in damage if exactly(contents.get(key)) != exactly(damaged.get(key))}
+    leaves = differing_leaves(tree_of(contents), tree_of(damaged))
+    assert {leaf_of(token(key)) for key in changed} == set(leaves)
+    ours = {key: state for key, state in contents.items() if leaf_of(token(key)) in leaves}
+    theirs = {key: state for key, state in damaged.items() if leaf_of(token(key)) in leaves}
+    assert differing_keys(ours, theirs) == sorted(changed)
+
+
+@given(st.lists(MAYBE, min_size=2, max_size=5))
+def test_the_newest_stamp_wins_then_the_majority_then_what_exists(states: list[KeyState]) -> None:
+    replicas = {f"rack{place}": state for place, state in enumerate(states)}
+    stale = judge(replicas)
+    held = [state for name, state in replicas.items() if name not in stale]
+    assert held, "the winner is never stale"
+    newest = max(state.stamp for state in states)
+    winners = [state for state in held if state.stamp == newest]
+    assert winners
+    if len({state.expires_ms for state in states}) == 1:  # then what is equal is a partition
+        votes = Counter(state.digest for state in states if state.stamp == newest)
+        digest = winners[0].digest
+        assert votes[digest] == max(votes.values())
+        rivals = [other for other, count in votes.items() if count == votes[digest]]
+        assert digest != ABSENT or rivals == [ABSENT]
+        assert {state.digest for state in held} == {digest}
+
+
+@given(st.lists(MAYBE, min_size=1, max_size=5))
+def test_a_mended_key_is_judged_equal_everywhere(states: list[KeyState]) -> None:
+    replicas = {f"rack{place}": state for place, state in enumerate(states)}
+    stale = judge(replicas)
+    newest = max(state.stamp for name, state in replicas.items() if name not in stale)
+    winner = next(state for name, state in replicas.items() if name not in stale and state.stamp == newest)
+    mended = {name: winner if name in stale else state for name, state in replicas.items()}
+    assert set(judge(mended)) <= {name for name in mended if name not in stale}  # a copy itself is never stale
+    assert all(abs(state.expires_ms - winner.expires_ms) <= 2 * TTL_TOLERANCE_MS for state in mended.values())
+
+
+@given(st.data())
+def test_shared_ranges_hold_what_both_nodes_own(data: st.DataObject) -> None:
+    tokens = st.lists(TOKENS, min_size=1, max_size=6, unique=True)
+    racks = [[[token] for token in data.draw(tokens)] for _ in range(2)]
+    places = [data.draw(st.integers(0, len(rack) - 1)) for rack in racks]
+    circles = [Continuum(rack) for rack in racks]
+    shared = TokenRanges.owned(circles[0], places[0]) & TokenRanges.owned(circles[1], places[1])
+    edges = [edge for rack in racks for (edge,) in rack]
+    for edge in edges:
+        for place in (edge - 1, edge, edge + 1):
+            asked = place % 2**32
+            owners = [continuum_model.owner(rack, asked) for rack in racks]
+            assert (asked in shared) == (owners == places)
+    assert TokenRanges.plain([list(pair) for pair in shared.pairs]) == shared
+
+
+@given(PARTS, PARTS)
+def test_lists_have_one_digest_exactly_when_they_are_equal(left: list[bytes], right: list[bytes]) -> None:
+    assert (value_digest(b"list", left) == value_digest(b"list", right)) == (left == right)
+
+
+@given(st.dictionaries(st.binary(max_size=3), st.binary(max_size=3), max_size=6), st.randoms())
+def test_the_order_of_sets_and_hashes_does_not_count(fields: dict[bytes, bytes], rng: object) -> None:
+    pairs = list(fields.items())
+    rng.shuffle(pairs)  # type: ignore[attr-defined]
+    shuffled = [part for pair in pairs for part in pair]
+    plain = [part for pair in fields.items() for part in pair]
+    assert value_digest(b"hash", shuffled) == value_digest(b"hash", plain)
+    assert value_digest(b"set", [key for key, _ in pairs]) == value_digest(b"set", list(fields))
+    if fields:
+        assert value_digest(b"hash", [*plain[:-1], b"other"]) != value_digest(b"hash", plain)
+
+
+def test_values_are_told_apart_by_type_and_by_what_clients_see_of_them() -> None:
+    assert len({value_digest(kind, []) for kind in (b"list", b"set", b"hash", b"zset", b"stream")}) == 5
+    assert value_digest(b"zset", [b"a", b"1", b"b", b"-0"]) == value_digest(b"zset", [b"b", b"0", b"a", b"1.0"])
+    assert value_digest(b"zset", [b"a", b"1"]) != value_digest(b"zset", [b"a", b"2"])
+    assert value_digest(b"stream", [[b"1-0", [b"f", b"v"]]]) != value_digest(b"stream", [[b"1-1", [b"f", b"v"]]])
+    counted, uncounted = (b"HYLL\1\0\0\0" + count + b"registers" for count in (b"\5" + bytes(7), bytes(7) + b"\x80"))
+    assert value_digest(b"string", counted) == value_digest(b"string", uncounted)
+    assert value_digest(b"string", counted) != value_digest(b"string", counted + b"x")
+    assert value_digest(b"module-type", b"dump" + bytes(10)) == value_digest(b"module-type", b"dump" + b"1" * 10)
