@@ -176,6 +176,16 @@ COUNTERS: Final[tuple[Counter, ...]] = (
     _gauge("remote_peer_in_queue_bytes", "their bytes", _REPLICATION),
     _gauge("remote_peer_out_queue", "requests sent to other datacenters and not answered", _REPLICATION),
     _gauge("remote_peer_out_queue_bytes", "their bytes", _REPLICATION),
+    # comparison of replicas
+    _count("repair_runs", "comparisons of this node's keys with those of other replicas", _REPLICATION),
+    _count("repair_keys_compared", "keys compared, once for each other replica", _REPLICATION),
+    _count("repair_keys_differing", "keys that were found to differ between replicas", _REPLICATION),
+    _count("repair_keys_mended", "of them, keys that were then equal everywhere", _REPLICATION),
+    _count("repair_call_bytes", "bytes exchanged with other nodes to compare", _REPLICATION),
+    _gauge("divergent_keys", "keys that the last comparison left different", _REPLICATION),
+    _count("read_repairs", "quorum reads whose replicas answered differently"),
+    _count("read_repair_keys_differing", "their keys, if they were found to differ between replicas", _REPLICATION),
+    _count("read_repair_keys_mended", "of them, keys that were then equal everywhere", _REPLICATION),
     # shards
     _count("shard_requests_sent", "requests handed to the io worker that owns the key's shard"),
     _count("shard_requests_received", "requests taken from other io workers"),

@@ -60,6 +60,7 @@ from dynomite_mp.workers.writes cimport HINT_MISSED, HINT_UNKNOWN, Writes
 
 from dynomite_mp.enums import NodeState
 from dynomite_mp.errors import WIRE_ERRORS
+from dynomite_mp.proto.resp3_shape import reshape_frame
 
 cdef enum:
     SAME_DIGEST = 1                 # of a write that one of our nodes says it applied
@@ -320,6 +321,7 @@ cdef class Fanout(Writes):
         cdef TargetConn conn = <TargetConn>target
         cdef Request* request = slot.request
         cdef int what = OUT_GOOD
+        cdef bytes shaped
         self.count_reply(conn, slot, n, is_error)
         if slot.is_write:
             self.order.answered((<DatastoreConn>conn).group, slot.bucket, slot.is_write == 2)
@@ -330,6 +332,9 @@ cdef class Fanout(Writes):
             if self.table.racks > 1 and says_unreachable(p, n):
                 what = OUT_UNREACHABLE
                 request.error_code = E_DATASTORE_DOWN
+        elif request.group == GROUP_RESP3 and n and p[0] != c"+" and p[0] != c":" and is_c_node(conn):
+            shaped = reshape_frame(request.command, buf_ptr(&conn.outbuf)[slot.head_len:slot.size], p[:n])
+            p, n = shaped, len(shaped)
         if request.is_owed:
             self.note_reply(request, conn, slot, what, p, n)
         self.outcome(request, slot.rack, what, p, n, buf_ptr(&conn.outbuf) + slot.head_len, slot.size - slot.head_len)
@@ -648,6 +653,11 @@ cdef class Fanout(Writes):
     def set_on_demand(self, connect):
         """`preconnect: false`: what to call when a request finds no connection; None once it has been tried."""
         self.connect_on_demand = connect
+
+
+cdef bint is_c_node(TargetConn conn):
+    """Whoever is, answers in RESP2 whatever its client speaks."""
+    return isinstance(conn, PeerOutConn) and not (<PeerOutConn>conn).is_ours
 
 
 cdef bint starts(const char* p, size_t n, const char* word, size_t len) noexcept nogil:

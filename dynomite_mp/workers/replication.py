@@ -26,6 +26,7 @@ from dynomite_mp.workers.leadership import Leadership
 from dynomite_mp.workers.peer_calls import CallWays, PeerCalls
 from dynomite_mp.workers.peer_cipher import node_key, secured_by
 from dynomite_mp.workers.peer_mesh import PeerLink, count_peer_change
+from dynomite_mp.workers.repairs import Repairs
 from dynomite_mp.workers.topology_source import configured_topology
 from dynomite_mp.workers.wan_mesh import WanMesh
 from dynomite_mp.workers.wan_path import WanPath
@@ -72,6 +73,7 @@ class ReplicationWorker(Worker):
             config.io_workers,
             lambda worker, nonce, address, is_leading: self.proxies.io(worker).leading(nonce, address, is_leading),
         )
+        self.repairs = Repairs(context, self.calls)
         self._answers: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -87,6 +89,7 @@ class ReplicationWorker(Worker):
             await asyncio.sleep(DRAIN_POLL_S)
         self._leadership.close()
         self._mesh.close()
+        self.repairs.close()
         self.calls.close()
         self._path.close_all()
 
@@ -95,7 +98,9 @@ class ReplicationWorker(Worker):
         self.calls.path.shrink_idle()
         for name, value in self._path.figures().items():
             self.slab.set_gauge(name, value)
-        self.slab.post(encode(Bulletin((), peer_rows(self._mesh.links), lag_rows(self._path.lags()))))
+        self.repairs.tick()
+        rows = self.repairs.rows()
+        self.slab.post(encode(Bulletin((), peer_rows(self._mesh.links), lag_rows(self._path.lags()), repairs=rows)))
 
     def drain_ring(self, sender: Endpoint, ring: SpscRing) -> int:
         if sender.role is not Role.IO:
@@ -115,6 +120,7 @@ class ReplicationWorker(Worker):
     def on_control_set(self, setting: tuple[str, Any]) -> None:
         super().on_control_set(setting)
         self._mesh.take_order(setting[0], str(setting[1]))
+        self.repairs.take_order(setting[0], str(setting[1]))
 
     def on_peer_call(self, sender: Endpoint, call_id: int, _address: str, payload: bytes) -> None:
         """Another node's replication process asks; its answer goes back the same way."""
@@ -135,6 +141,7 @@ class ReplicationWorker(Worker):
         self._mesh.swap(topology)
         self.calls.swap(topology)
         self._leadership.swap(topology)
+        self.repairs.swap(topology)
 
     def on_topology(self, topology_version: int, blob: bytes) -> None:
         self._swap(ClusterView.published(blob).topology)
