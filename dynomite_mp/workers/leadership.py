@@ -1,4 +1,4 @@
-"""Taking and giving up the lead: a node leads only when the other racks' nodes have been told, and know that they do not.
+"""Taking and giving up the lead: a node leads only when the nodes of the other racks have been told.
 
 What it is: the replication process's part of `leading`. Commands that must not happen twice run at the best rack that
 leads; so a node that comes back, or whose datastore does, asks first.

@@ -19,7 +19,7 @@ cdef class WaitingLead:
 cdef class Leading(Fanout):
     cdef readonly bint is_leading   # the other nodes of the datacenter know that this node leads
     cdef uint64_t leading_since_ns
-    cdef int lead_epoch             # counts modulo LEAD_EPOCHS; a new one begins when somebody else takes or gives up the lead
+    cdef int lead_epoch             # modulo LEAD_EPOCHS; a new one begins when somebody takes or gives up the lead
     cdef uint32_t[8] open_leads     # requests executed here and not finished, by epoch
     cdef list waiting_leads         # WaitingLead: everybody asked has declined
     cdef uint64_t retried_ns
