@@ -88,21 +88,23 @@ class Leadership:
 
     async def _tell(self, address: str, is_leading: bool) -> bool:
         """To every io worker; whether each of them knows it now and has nothing begun that it would do itself."""
-        futures = []
+        futures: list[asyncio.Future[bool]] = []
+        nonces = []
         for worker in range(self._workers):
             nonce = next(self._nonces)
             future: asyncio.Future[bool] = self._loop.create_future()
             self._seen[nonce] = future
-            future.add_done_callback(lambda _future, nonce=nonce: self._seen.pop(nonce, None))
+            nonces.append(nonce)
             futures.append(future)
             self._tell_worker(worker, nonce, address, is_leading)
         try:
             async with asyncio.timeout(SEEN_S):
                 return all([await future for future in futures])
         except TimeoutError:
-            for future in futures:
-                future.cancel()
             return False
+        finally:
+            for nonce in nonces:
+                self._seen.pop(nonce, None)
 
     # ---- from other nodes
 
