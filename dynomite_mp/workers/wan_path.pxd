@@ -2,7 +2,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from dynomite_mp.cluster.continuum cimport Continuum
-from dynomite_mp.ipc.message_codec cimport Replicate
+from dynomite_mp.ipc.message_codec cimport Hint, Replicate
 from dynomite_mp.workers.data_path cimport DataPath
 from dynomite_mp.workers.peer_out_conn cimport PeerOutConn
 from dynomite_mp.workers.request cimport Request, Slot
@@ -26,8 +26,14 @@ cdef class RemoteDatacenter:
 cdef class WanPath(DataPath):
     cdef list datacenters
     cdef object on_verdict          # (worker, req_id, dc index, status, reply) -> None
+    cdef dict hint_logs             # HintLog by the peer address of its replica, bytes
+    cdef set hinted                 # addresses whose logs have records that are not written yet
+    cdef object open_hint_log       # (address) -> HintLog
+    cdef object on_hinted           # (addresses) -> None
+    cdef uint64_t now_ms            # wall clock
     cdef uint64_t reply_timeout_ns
     cdef size_t peer_bytes
+    cdef int w_hints
     cdef int w_requests
     cdef int w_request_bytes
     cdef int w_responses
@@ -40,6 +46,8 @@ cdef class WanPath(DataPath):
     cdef int w_in_length
     cdef int w_out_length
 
+    cdef int log_hint(self, const Hint* hint, const char* data, size_t size) except -1
+    cdef int write_logs(self) except -1
     cdef int replicate(self, const Replicate* record) except -1
     cdef int forward(self, RemoteDatacenter dc, const Replicate* record) except -1
     cdef int to_every_node(self, RemoteDatacenter dc, const Replicate* record) except -1

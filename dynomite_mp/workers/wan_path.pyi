@@ -4,6 +4,7 @@ from dynomite_mp.cluster.topology import Node, Rack
 from dynomite_mp.ipc.counters import SlabWriter
 from dynomite_mp.ipc.ring import SpscRing
 from dynomite_mp.workers.data_path import DataPath
+from dynomite_mp.workers.hint_log import HintLog
 from dynomite_mp.workers.peer_out_conn import PeerOutConn
 
 class RemoteRack:
@@ -47,8 +48,12 @@ class WanPath(DataPath):
         self, datacenters: list[RemoteDatacenter], conns: Iterable[tuple[RemoteRack, int, PeerOutConn]]
     ) -> None:
         """`conns` are (rack, place in it, connection) to keep."""
-    def drain(self, ring: SpscRing, other_record: Callable[[int, bytes], object]) -> int:
+    def set_hints(
+        self, open_hint_log: Callable[[bytes], HintLog], on_hinted: Callable[[set[bytes]], object]
+    ) -> None: ...
+    def drain(self, ring: SpscRing, other_record: Callable[[int, bytes], object], now_ms: int) -> int:
         """How many records there were; other_record(type, payload) gets the cold ones."""
+    def hint_payload(self, payload: bytes, now_ms: int) -> None: ...
     def replicate_payload(self, payload: bytes) -> None: ...
     def tick(self) -> bool:
         """Deadlines; True: call it again in 10 ms."""

@@ -7,6 +7,7 @@ connected. For DC_EACH_SAFE_QUORUM it asks every rack's owner itself and answers
     io worker --REPLICATE--> WanPath --REQ_FORWARD--> preferred rack's owner of dc2 --REQ--> its other racks
                                      --REQ_FORWARD--> preferred rack's owner of dc3
               <--REPLICA_REPLY-- (only DC_EACH_SAFE_QUORUM: REQ to every rack's owner, cluster.quorum counts)
+    io worker --HINT--> log of the replica that missed the write; workers.hint_lanes brings it there
 
 What it is not: it keeps nothing for a datacenter that cannot be reached; such a copy is counted as dropped.
 
@@ -24,7 +25,9 @@ from dynomite_mp.cluster.quorum cimport (
     QUORUM_AGREED, QUORUM_FAILED, QUORUM_WAIT, reply_set_bad, reply_set_good, reply_set_new,
 )
 from dynomite_mp.ipc.counters cimport SlabWriter, cell_index, histogram_index
-from dynomite_mp.ipc.message_codec cimport MESSAGE_REPLICATE, Replicate, decode_replicate
+from dynomite_mp.ipc.message_codec cimport (
+    MESSAGE_HINT, MESSAGE_REPLICATE, Hint, Replicate, decode_hint, decode_replicate,
+)
 from dynomite_mp.ipc.ring cimport SpscRing
 from dynomite_mp.proto.buffer cimport buf_len
 from dynomite_mp.proto.command_lookup cimport command_lookup, command_row
@@ -32,6 +35,7 @@ from dynomite_mp.proto.dnode cimport DNODE_HEADER_MOST, DNODE_REQ, DNODE_REQ_FOR
 from dynomite_mp.proto.resp cimport FRAME_OK, RequestScan, next_request, request_scan_reset
 from dynomite_mp.workers.conn cimport Conn
 from dynomite_mp.workers.data_path cimport DataPath
+from dynomite_mp.workers.hint_log cimport HintLog
 from dynomite_mp.workers.peer_out_conn cimport PeerOutConn
 from dynomite_mp.workers.remote_lane cimport ACK_ALL_NODES, ACK_NONE, ACK_READ_ANY, ACK_WRITE
 from dynomite_mp.workers.reply_digest cimport digest_of
@@ -93,6 +97,9 @@ cdef class WanPath(DataPath):
         self.reply_timeout_ns = reply_timeout_ms * 1000000
         self.peer_bytes = peer_bytes
         self.datacenters = []
+        self.hint_logs = {}
+        self.hinted = set()
+        self.w_hints = cell_index("hints_received")
         self.w_requests = cell_index("remote_peer_requests")
         self.w_request_bytes = cell_index("remote_peer_request_bytes")
         self.w_responses = cell_index("remote_peer_responses")
@@ -120,22 +127,67 @@ cdef class WanPath(DataPath):
 
     # ---- from the io workers
 
-    def drain(self, SpscRing ring, other_record):
-        """Records of one ring; cold ones go to other_record(type, payload). How many there were."""
+    def drain(self, SpscRing ring, other_record, uint64_t now_ms):
+        """Records of one ring; cold ones go to other_record(type, payload). How many there were.
+
+        The ring's records are let go of when what is to be logged is in its file.
+        """
         cdef uint32_t type
         cdef const char* data
         cdef size_t size
+        cdef uint64_t pos = ring.c_consumer_pos()
         cdef Replicate record
+        cdef Hint hint
         cdef int handled = 0
         self.read_clock()
-        while handled < RECORDS_PER_CALL and ring.c_peek(&type, &data, &size) == 1:
+        self.now_ms = now_ms
+        while handled < RECORDS_PER_CALL and ring.c_next(&pos, &type, &data, &size) == 1:
             if type == MESSAGE_REPLICATE and decode_replicate(data, size, &record):
                 self.replicate(&record)
+            elif type == MESSAGE_HINT and decode_hint(data, size, &hint):
+                self.log_hint(&hint, data, size)
             else:
                 other_record(type, data[:size])
-            ring.c_advance()
             handled += 1
+        if handled:
+            self.write_logs()
+            ring.c_let_go(pos)
         return handled
+
+    cdef int log_hint(self, const Hint* hint, const char* data, size_t size) except -1:
+        """Into the log of the replica that missed the write."""
+        cdef bytes node = hint.node[:hint.node_len]
+        cdef HintLog log = self.hint_logs.get(node)
+        if log is None:
+            log = self.hint_logs[node] = self.open_hint_log(node)
+        log.c_append(data, size, self.now_ms)
+        self.hinted.add(node)
+        self.slab.add(self.w_hints, 1)
+        return 0
+
+    cdef int write_logs(self) except -1:
+        cdef HintLog log
+        if self.hinted:
+            for node in self.hinted:
+                log = <HintLog>self.hint_logs[node]
+                log.write()
+            self.on_hinted(self.hinted)
+            self.hinted.clear()
+        return 0
+
+    def set_hints(self, open_hint_log, on_hinted):
+        """open_hint_log(address) gives the log of a replica; on_hinted(addresses): there is something new in these."""
+        self.open_hint_log = open_hint_log
+        self.on_hinted = on_hinted
+
+    def hint_payload(self, bytes payload, uint64_t now_ms):
+        """A hint that came by spill file."""
+        cdef Hint hint
+        if not decode_hint(payload, len(payload), &hint):
+            raise ValueError("not a HINT record")
+        self.now_ms = now_ms
+        self.log_hint(&hint, payload, len(payload))
+        self.write_logs()
 
     def replicate_payload(self, bytes payload):
         """A record that came by spill file."""
