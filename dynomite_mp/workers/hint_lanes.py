@@ -54,6 +54,7 @@ ANSWER_MS: Final = 10_000
 COPY_MS: Final = 30_000
 COPY_ATTEMPTS: Final = 100  # of a replica that answers, each a second apart; then a comparison has to mend the key
 NODE_PREFIX: Final = "node."
+DATACENTER_PREFIX: Final = "dc."
 
 # What a replica says when it has not taken a write, but may later.
 NOT_NOW = (
@@ -283,6 +284,7 @@ class HintLanes:
         self._bounds = bounds
         self._rate = rate
         self._lanes: dict[str, HintLane] = {}
+        self._queue_logs: dict[str, HintLog] = {}
         self._syncing: asyncio.Future[None] | None = None
         calls.handlers["hints"] = self._on_hints
 
@@ -304,6 +306,12 @@ class HintLanes:
             found = self._lanes[address] = HintLane(address, made, self._calls, self._bounds, self._rate)
         return found
 
+    def queue_log(self, datacenter: str) -> HintLog:
+        """The log of all writes for another datacenter; wan_path sends from it."""
+        path = self._folder / (DATACENTER_PREFIX + quote(datacenter, safe=""))
+        made = self._queue_logs[datacenter] = HintLog(path, self._bounds.bytes_max)
+        return made
+
     def log_of(self, node: bytes) -> HintLog:
         return self.lane(node.decode()).log
 
@@ -320,7 +328,8 @@ class HintLanes:
 
     async def sync(self) -> None:
         """All that is written is on the disk."""
-        fds = [fd for lane in self._lanes.values() if (fd := lane.log.unsynced_fd()) >= 0]
+        logs = [*(lane.log for lane in self._lanes.values()), *self._queue_logs.values()]
+        fds = [fd for one in logs if (fd := one.unsynced_fd()) >= 0]
         if fds:
             await asyncio.to_thread(_sync, fds)
 

@@ -76,7 +76,7 @@ class ReplicationWorker(Worker):
             Bounds(config.hint_log_bytes_max, config.hint_age_ms_max),
             config.hint_rate,
         )
-        self._path.set_hints(self.hints.log_of, self.hints.wrote)
+        self._path.set_logs(self.hints.queue_log, self.hints.log_of, self.hints.wrote, config.hint_age_ms_max)
         self._syncs: asyncio.Task[None] | None = None
         self._answers: set[asyncio.Task[None]] = set()
 
@@ -104,11 +104,13 @@ class ReplicationWorker(Worker):
         self.hints.close()
         self.calls.close()
         self._path.close_all()
+        self._path.close_queues()
 
     def tick(self) -> None:
         self._path.shrink_idle()
         self.calls.path.shrink_idle()
         self.hints.tick()
+        self._path.tick_queues(now_ms())
         for name, value in self._path.figures().items():
             self.slab.set_gauge(name, value)
         self.slab.post(encode(Bulletin((), peer_rows(self._mesh.links), lag_rows(self._path.lags()))))
@@ -120,7 +122,7 @@ class ReplicationWorker(Worker):
 
     def on_replicate(self, _sender: Endpoint, *fields: object) -> None:
         """A record too large for the ring, which came by file."""
-        self._path.replicate_payload(messages.encode(messages.REPLICATE, *fields))
+        self._path.replicate_payload(messages.encode(messages.REPLICATE, *fields), now_ms())
 
     def on_hint(self, _sender: Endpoint, *fields: object) -> None:
         """The same of a hint."""
