@@ -123,7 +123,7 @@ WIRING: Final[tuple[RingRow, ...]] = (
         (messages.REPLICATE, messages.HINT, messages.KEY_COPY, messages.PEER_CALL, messages.PING_PROBE),
         "replication_ring_bytes",
         FullPolicy.OVERFLOW,
-        "writes for other datacenters, writes that replicas missed, what other nodes ask; clients never wait for it",
+        "writes for other datacenters or missed by replicas, what nodes ask; clients are never paused for it",
         bound="lane_overflow_bytes",
     ),
     RingRow(
