@@ -36,6 +36,7 @@ from dynomite_mp.cluster.hints import (
 )
 from dynomite_mp.errors import ProtocolError
 from dynomite_mp.ipc import messages
+from dynomite_mp.ipc.bulletin import HintRow
 from dynomite_mp.proto.commands import CONFLICTS
 from dynomite_mp.proto.dnode import EXTENSION_NOT_EXECUTED, EXTENSION_ORIGIN, EXTENSION_RESENT, EXTENSION_STAMP
 from dynomite_mp.proto.dnode_frames import ExtensionFields, pack_extension
@@ -263,18 +264,6 @@ class HintLane:
             self._say(f"{len(left)} keys could not be copied yet")
 
 
-@dataclass(frozen=True, slots=True)
-class LaneFigures:
-    """One lane, for `status` and the metrics."""
-
-    name: str
-    records: int
-    size_bytes: int
-    oldest_ms: int
-    dirty: str
-    lost: int
-
-
 class HintLanes:
     """All lanes of the process. Logs of earlier lives are taken up when they start."""
 
@@ -320,6 +309,14 @@ class HintLanes:
         for node in nodes:
             self.lane(node.decode()).wake()
 
+    def overflowed(self, addresses: Iterable[str]) -> None:
+        """An io worker had to drop records, and nobody knows whose: any replica may have missed some."""
+        for address in addresses:
+            self.lane(address)
+        for one in (*(lane.log for lane in self._lanes.values()), *self._queue_logs.values()):
+            if one.mark_dirty(DirtyReason.OVERFLOW, now_ms()):
+                log.error("%s may have missed writes: %s", one.path.name, DIRTY_TEXTS[DirtyReason.OVERFLOW])
+
     def tick(self) -> None:
         """Once a second."""
         for lane in self._lanes.values():
@@ -333,19 +330,11 @@ class HintLanes:
         if fds:
             await asyncio.to_thread(_sync, fds)
 
-    def figures(self) -> list[LaneFigures]:
-        now = now_ms()
-        return [
-            LaneFigures(
-                address,
-                lane.log.records,
-                lane.log.pending_bytes,
-                now - oldest_ms if (oldest_ms := lane.log.oldest_ms()) else 0,
-                DIRTY_TEXTS[DirtyReason(lane.log.dirty_reason)],
-                lane.log.lost,
-            )
-            for address, lane in sorted(self._lanes.items())
-        ]
+    def rows(self) -> tuple[HintRow, ...]:
+        """Every lane and queue, for the bulletin."""
+        lanes = [(address, lane.log) for address, lane in sorted(self._lanes.items())]
+        queues = [(f"datacenter {name}", one) for name, one in sorted(self._queue_logs.items())]
+        return tuple(_row(name, one, now_ms()) for name, one in (*lanes, *queues))
 
     def pending(self, address: str) -> int:
         lane = self._lanes.get(address)
@@ -355,6 +344,13 @@ class HintLanes:
         """What another node asks of its own writes: how many wait for it here, and whether some were given up."""
         lane = self._lanes.get(address)
         return [0, False] if lane is None else [lane.log.records, bool(lane.log.dirty_reason)]
+
+
+def _row(name: str, hints: HintLog, now: int) -> HintRow:
+    oldest_ms = hints.oldest_ms()
+    age_ms = max(0, now - oldest_ms) if oldest_ms else 0
+    dirty = DIRTY_TEXTS[DirtyReason(hints.dirty_reason)]
+    return HintRow(name, hints.records, hints.pending_bytes, age_ms, dirty, hints.lost)
 
 
 def _sync(fds: Sequence[int]) -> None:

@@ -78,6 +78,8 @@ class ReplicationWorker(Worker):
         )
         self._path.set_logs(self.hints.queue_log, self.hints.log_of, self.hints.wrote, config.hint_age_ms_max)
         self._syncs: asyncio.Task[None] | None = None
+        self._dropped: dict[Endpoint, int] = {}  # records that io workers gave up, as far as it was told to the lanes
+        self._replicas: list[str] = []  # of this datacenter
         self._answers: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -109,11 +111,20 @@ class ReplicationWorker(Worker):
     def tick(self) -> None:
         self._path.shrink_idle()
         self.calls.path.shrink_idle()
+        self._watch_overflow()
         self.hints.tick()
         self._path.tick_queues(now_ms())
         for name, value in self._path.figures().items():
             self.slab.set_gauge(name, value)
-        self.slab.post(encode(Bulletin((), peer_rows(self._mesh.links), lag_rows(self._path.lags()))))
+        lags = lag_rows(self._path.lags())
+        self.slab.post(encode(Bulletin((), peer_rows(self._mesh.links), lags, hints=self.hints.rows())))
+
+    def _watch_overflow(self) -> None:
+        """What an io worker dropped before this process began counts too: it may have been dropped for its absence."""
+        for sender, ring in self.port.inbound:
+            if sender.role is Role.IO and ring.dropped > self._dropped.get(sender, 0):
+                self._dropped[sender] = ring.dropped
+                self.hints.overflowed(self._replicas)
 
     def drain_ring(self, sender: Endpoint, ring: SpscRing) -> int:
         if sender.role is not Role.IO:
@@ -147,6 +158,8 @@ class ReplicationWorker(Worker):
     def _swap(self, topology: Topology) -> None:
         self._mesh.swap(topology)
         self.calls.swap(topology)
+        racks = topology.local_dc.racks
+        self._replicas = [node.address for rack in racks for node in rack.nodes] if len(racks) > 1 else []
 
     def on_topology(self, topology_version: int, blob: bytes) -> None:
         self._swap(ClusterView.published(blob).topology)

@@ -198,7 +198,7 @@ def test_a_restart_takes_up_the_logs_it_finds(tmp_path: Path) -> None:
     async def second(replica: FakeReplica, lanes: HintLanes, lane: HintLane) -> None:
         await until(lambda: lane.log.records == 0)
         assert len(replica.writes) == 50
-        assert [row.name for row in lanes.figures()] == [NODE]
+        assert [row.name for row in lanes.rows()] == [NODE]
 
     async def third(replica: FakeReplica, lanes: HintLanes, lane: HintLane) -> None:
         add(lane, hint(b"SET", b"last", b"1", stamp=99))
@@ -219,7 +219,7 @@ def test_records_past_their_age_make_the_lane_dirty(tmp_path: Path) -> None:
         assert lane.log.records == 1
         assert lane.log.dirty_reason == DirtyReason.OLD
         assert await lanes._on_hints(NODE) == [1, True]
-        [row] = lanes.figures()
+        [row] = lanes.rows()
         assert (row.records, row.dirty) == (1, "records waited longer than hint_age_ms_max")
 
     with_lane(tmp_path, body, Bounds(GIB, 4000))
@@ -242,5 +242,16 @@ def test_a_rate_slows_a_lane_and_loses_nothing(tmp_path: Path) -> None:
         await lanes.sync()
         await until(lambda: lane.log.records == 0)
         assert len(replica.writes) == 150
+
+    with_lane(tmp_path, body)
+
+
+def test_an_overflow_makes_every_lane_and_queue_dirty(tmp_path: Path) -> None:
+    async def body(replica: FakeReplica, lanes: HintLanes, lane: HintLane) -> None:
+        queue = lanes.queue_log("dc2")
+        lanes.overflowed([NODE, "127.0.0.3:8101"])
+        assert [row.name for row in lanes.rows()] == [NODE, "127.0.0.3:8101", "datacenter dc2"]
+        assert all(row.dirty == "the ring to the replication process overflowed" for row in lanes.rows())
+        queue.close()
 
     with_lane(tmp_path, body)
