@@ -12,8 +12,10 @@ What it is not: no io worker waits for it, except for DC_EACH_SAFE_QUORUM.
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any
 
+from dynomite_mp.cluster.key_sources import Sources
 from dynomite_mp.cluster.topology import Topology
 from dynomite_mp.enums import Role
 from dynomite_mp.ipc import messages
@@ -22,6 +24,7 @@ from dynomite_mp.ipc.ring import SpscRing
 from dynomite_mp.ipc.wiring import Endpoint
 from dynomite_mp.workers.base import Worker, WorkerContext
 from dynomite_mp.workers.cluster_view import ClusterView, lag_rows, peer_rows
+from dynomite_mp.workers.key_copies import KeyCopies
 from dynomite_mp.workers.peer_calls import CallWays, PeerCalls
 from dynomite_mp.workers.peer_cipher import node_key, secured_by
 from dynomite_mp.workers.peer_mesh import PeerLink, count_peer_change
@@ -66,6 +69,9 @@ class ReplicationWorker(Worker):
             on_change=self._on_peer_change,
         )
         self.calls = PeerCalls(self._loop, context.port.slab, ways)
+        self.copies = KeyCopies(
+            self.calls, self.proxies.io, config.io_workers, self._sources(configured_topology(config))
+        )
         self._answers: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -102,6 +108,12 @@ class ReplicationWorker(Worker):
         super().on_control_set(setting)
         self._mesh.take_order(setting[0], str(setting[1]))
 
+    def on_key_held(self, sender: Endpoint, copy_id: int, rows: Sequence[tuple[bytes, Any]]) -> None:
+        self.copies.on_held(sender.index, copy_id, rows)
+
+    def on_key_applied(self, copy_id: int, rows: Sequence[tuple[bytes, bytes]]) -> None:
+        self.copies.on_applied(copy_id, rows)
+
     def on_peer_call(self, sender: Endpoint, call_id: int, _address: str, payload: bytes) -> None:
         """Another node's replication process asks; its answer goes back the same way."""
         task = self._loop.create_task(self._answer(sender.index, call_id, payload))
@@ -114,6 +126,10 @@ class ReplicationWorker(Worker):
     def _swap(self, topology: Topology) -> None:
         self._mesh.swap(topology)
         self.calls.swap(topology)
+        self.copies.sources = self._sources(topology)
+
+    def _sources(self, topology: Topology) -> Sources:
+        return Sources(topology, hash_name=self.config.hash, hash_tag=self.config.hash_tag)
 
     def on_topology(self, topology_version: int, blob: bytes) -> None:
         self._swap(ClusterView.published(blob).topology)
