@@ -99,13 +99,7 @@ class KeyCopies:
 
     async def copy(self, keys: Iterable[bytes]) -> None:
         """Make keys of this node as they are elsewhere; a copy that began before does not count. CopyError."""
-        futures: dict[bytes, asyncio.Future[str]] = {}
-        for key in keys:
-            if key not in self._next and len(self._next) >= QUEUE_MAX:
-                raise CopyError([key], "too many copies are wanted")
-            futures[key] = self._next.setdefault(key, asyncio.get_running_loop().create_future())
-        if self._pump is None or self._pump.done():
-            self._pump = asyncio.get_running_loop().create_task(self._run())
+        futures = {key: self._want(key) for key in keys}
         if futures:
             await asyncio.wait(futures.values())
         failed = {key: future.result() for key, future in futures.items() if future.result()}
@@ -113,16 +107,17 @@ class KeyCopies:
             raise CopyError(list(failed), next(iter(failed.values())))
 
     def want(self, keys: Iterable[bytes]) -> None:
-        """The same without waiting."""
-        task = asyncio.get_running_loop().create_task(self._quietly(list(keys)))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        """The same without waiting; what fails is counted."""
+        for key in keys:
+            self._want(key)
 
-    async def _quietly(self, keys: Sequence[bytes]) -> None:
-        try:
-            await self.copy(keys)
-        except CopyError as failure:
-            log.warning("%s", failure)
+    def _want(self, key: bytes) -> asyncio.Future[str]:
+        if key not in self._next and len(self._next) >= QUEUE_MAX:
+            raise CopyError([key], "too many copies are wanted")
+        future = self._next.setdefault(key, asyncio.get_running_loop().create_future())
+        if self._pump is None or self._pump.done():
+            self._pump = asyncio.get_running_loop().create_task(self._run())
+        return future
 
     # ---- batches
 
