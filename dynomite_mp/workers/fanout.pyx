@@ -210,6 +210,8 @@ cdef class Fanout(Writes):
         cdef Slot* slot
         if self.node_state != STATE_NORMAL and not self.state_allows(request):
             return DOWN
+        if self.holds_keys and request.is_write and self.hold_write(request, rack, row, p, n):
+            return TAKEN
         if conn is None:
             if self.connect_on_demand is not None and may_hold:
                 self.connect_on_demand()
@@ -237,6 +239,10 @@ cdef class Fanout(Writes):
         self.slab.add(self.cells.store_requests[2 * request.group + request.is_write], 1)
         self.slab.add(self.cells.store_request_bytes[2 * request.group + request.is_write], n)
         return TAKEN
+
+    cdef bint hold_write(self, Request* request, int rack, const CommandRow* row, const char* p, size_t n) except -1:
+        """Hook, carried out by KeyHolds: whether this write waits for a copy of its key."""
+        raise NotImplementedError
 
     cdef bint state_allows(self, Request* request) noexcept:
         """STANDBY takes nothing; WRITES_ONLY takes writes and keeps them back; RESUMING takes writes."""

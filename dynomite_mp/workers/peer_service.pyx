@@ -26,8 +26,9 @@ from dynomite_mp.workers.request cimport (
 
 from dynomite_mp.errors import WIRE_ERRORS
 
-# The other side answers within a fraction of this, if only that it goes on. More than a C enum holds.
-cdef uint64_t CALL_NS = 3000000000
+cdef enum:
+    CALL_NS = 2000000000            # the other side answers within a fraction of this, if only that it goes on
+
 cdef unsigned short E_NO_MEMORY = WIRE_ERRORS["out_of_memory"].code
 cdef unsigned short E_CALL_LOST = WIRE_ERRORS["call_lost"].code
 

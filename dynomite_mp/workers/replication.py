@@ -13,9 +13,11 @@ What it is not: no io worker waits for it, except for DC_EACH_SAFE_QUORUM.
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from dynomite_mp.cluster.hints import Bounds
+from dynomite_mp.cluster.key_sources import Sources
 from dynomite_mp.cluster.topology import Topology
 from dynomite_mp.enums import Role
 from dynomite_mp.ipc import messages
@@ -25,6 +27,7 @@ from dynomite_mp.ipc.wiring import Endpoint
 from dynomite_mp.workers.base import Worker, WorkerContext
 from dynomite_mp.workers.cluster_view import ClusterView, lag_rows, peer_rows
 from dynomite_mp.workers.hint_lanes import HintLanes, now_ms
+from dynomite_mp.workers.key_copies import KeyCopies
 from dynomite_mp.workers.peer_calls import CallWays, PeerCalls
 from dynomite_mp.workers.peer_cipher import node_key, secured_by
 from dynomite_mp.workers.peer_mesh import PeerLink, count_peer_change
@@ -80,6 +83,9 @@ class ReplicationWorker(Worker):
         self._syncs: asyncio.Task[None] | None = None
         self._dropped: dict[Endpoint, int] = {}  # records that io workers gave up, as far as it was told to the lanes
         self._replicas: list[str] = []  # of this datacenter
+        self.copies = KeyCopies(
+            self.calls, self.proxies.io, config.io_workers, self._sources(configured_topology(config))
+        )
         self._answers: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -139,12 +145,19 @@ class ReplicationWorker(Worker):
         """The same of a hint."""
         self._path.hint_payload(messages.encode(messages.HINT, *fields), now_ms())
 
-    def on_key_copy(self, _sender: Endpoint, _token: int, _key: bytes, _reason: int) -> None:
+    def on_key_copy(self, _sender: Endpoint, _token: int, key: bytes, _reason: int) -> None:
         self.slab.count("key_copies_received")
+        self.copies.want((key,))
 
     def on_control_set(self, setting: tuple[str, Any]) -> None:
         super().on_control_set(setting)
         self._mesh.take_order(setting[0], str(setting[1]))
+
+    def on_key_held(self, sender: Endpoint, copy_id: int, rows: Sequence[tuple[bytes, Any]]) -> None:
+        self.copies.on_held(sender.index, copy_id, rows)
+
+    def on_key_applied(self, copy_id: int, rows: Sequence[tuple[bytes, bytes]]) -> None:
+        self.copies.on_applied(copy_id, rows)
 
     def on_peer_call(self, sender: Endpoint, call_id: int, _address: str, payload: bytes) -> None:
         """Another node's replication process asks; its answer goes back the same way."""
@@ -160,6 +173,10 @@ class ReplicationWorker(Worker):
         self.calls.swap(topology)
         racks = topology.local_dc.racks
         self._replicas = [node.address for rack in racks for node in rack.nodes] if len(racks) > 1 else []
+        self.copies.sources = self._sources(topology)
+
+    def _sources(self, topology: Topology) -> Sources:
+        return Sources(topology, hash_name=self.config.hash, hash_tag=self.config.hash_tag)
 
     def on_topology(self, topology_version: int, blob: bytes) -> None:
         self._swap(ClusterView.published(blob).topology)
