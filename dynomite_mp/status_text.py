@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from dynomite_mp.ipc.bulletin import HintRow
+from dynomite_mp.ipc.bulletin import HintRow, RepairRow
 from dynomite_mp.status import NodeStatus, ProcessRow, RingRow
 from dynomite_mp.workers.cluster_figures import DatacenterStatus, PeerStatus
 
@@ -31,6 +31,7 @@ def node_text(status: NodeStatus, *, all_rings: bool = False) -> str:
     hints = [row for row in status.hints if row.records or row.dirty]
     if hints:
         parts.append(table(HINT_COLUMNS, [hint_cells(row) for row in hints]))
+    parts += [repair_line(row) for row in status.repairs]
     rings = [row for row in status.rings if all_rings or row.depth_bytes or row.failed_offers or row.dropped]
     if rings:
         parts.append(table(RING_COLUMNS, [ring_cells(row) for row in rings]))
@@ -123,6 +124,16 @@ def hint_cells(row: HintRow) -> tuple[str, ...]:
     oldest = duration(row.oldest_ms / 1000) if row.records else "-"
     note = f"DIRTY: {row.dirty}" if row.dirty else ""
     return row.name, str(row.records), size(row.size_bytes), oldest, str(row.lost), note
+
+
+def repair_line(row: RepairRow) -> str:
+    """The comparison under way, or the last one and how long ago it ended."""
+    when = "" if row.state == "running" else f" {duration(time.time() - row.ended_ms / 1000)} ago"
+    line = (
+        f"  comparison ({row.why}) {row.state}{when}: {row.keys_read} keys read, {row.keys_differing} differed,"
+        f" {row.keys_mended} mended"
+    )
+    return f"{line}; {row.text}" if row.text else line
 
 
 def ring_cells(row: RingRow) -> tuple[str, ...]:

@@ -93,27 +93,50 @@ class HintRow:
 
 
 @dataclass(frozen=True, slots=True)
+class RepairRow:
+    """The comparison of this node's keys with other replicas that is under way, or else the last one."""
+
+    run: str
+    why: str = ""
+    """asked for, round, or dirty."""
+    state: str = "running"
+    """running, done, or failed."""
+    started_ms: int = 0
+    ended_ms: int = 0
+    peers: int = 0
+    peers_done: int = 0
+    keys_read: int = 0
+    keys_compared: int = 0
+    keys_differing: int = 0
+    keys_mended: int = 0
+    call_bytes: int = 0
+    text: str = ""
+    """What failed, or who was left out and why."""
+
+
+@dataclass(frozen=True, slots=True)
 class Bulletin:
     members: tuple[MemberRow, ...] = ()
     peers: tuple[PeerRow, ...] = ()
     datacenters: tuple[LagRow, ...] = ()
     left_out: int = 0
     hints: tuple[HintRow, ...] = ()
+    repairs: tuple[RepairRow, ...] = ()
 
     def peer(self, host: str, port: int) -> PeerRow | None:
         return next((row for row in self.peers if (row.host, row.port) == (host, port)), None)
 
 
-Row = MemberRow | PeerRow | LagRow | HintRow
-RowT = TypeVar("RowT", MemberRow, PeerRow, LagRow, HintRow)
+Row = MemberRow | PeerRow | LagRow | HintRow | RepairRow
+RowT = TypeVar("RowT", MemberRow, PeerRow, LagRow, HintRow, RepairRow)
 
 
 def encode(bulletin: Bulletin, limit_bytes: int = BULLETIN_BYTES) -> bytes:
-    """At most `limit_bytes`; the datacenters are kept first, then the hints, the peers and the members."""
+    """At most `limit_bytes`; repairs, datacenters and hints are kept first, then the peers, then the members."""
     room = limit_bytes - _ENVELOPE_BYTES
     left_out = bulletin.left_out
     document: dict[str, Any] = {}
-    for key in ("datacenters", "hints", "peers", "members"):
+    for key in ("repairs", "datacenters", "hints", "peers", "members"):
         kept: list[list[Any]] = []
         for row in getattr(bulletin, key):
             plain = _plain(row)
@@ -139,6 +162,7 @@ def decode(value: bytes) -> Bulletin:
         _rows(LagRow, document.get("datacenters", ())),
         document.get("left_out", 0),
         _rows(HintRow, document.get("hints", ())),
+        _rows(RepairRow, document.get("repairs", ())),
     )
 
 
@@ -184,6 +208,7 @@ def merged(bulletins: Sequence[Bulletin]) -> Bulletin:
         tuple(datacenters.values()),
         sum(bulletin.left_out for bulletin in bulletins),
         tuple(row for bulletin in bulletins for row in bulletin.hints),
+        tuple(row for bulletin in bulletins for row in bulletin.repairs),
     )
 
 

@@ -31,6 +31,7 @@ from dynomite_mp.workers.key_copies import KeyCopies
 from dynomite_mp.workers.peer_calls import CallWays, PeerCalls
 from dynomite_mp.workers.peer_cipher import node_key, secured_by
 from dynomite_mp.workers.peer_mesh import PeerLink, count_peer_change
+from dynomite_mp.workers.repairs import Repairs
 from dynomite_mp.workers.topology_source import configured_topology
 from dynomite_mp.workers.wan_mesh import WanMesh
 from dynomite_mp.workers.wan_path import WanPath
@@ -86,6 +87,7 @@ class ReplicationWorker(Worker):
         self.copies = KeyCopies(
             self.calls, self.proxies.io, config.io_workers, self._sources(configured_topology(config))
         )
+        self.repairs = Repairs(context, self.calls)
         self._answers: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -110,6 +112,7 @@ class ReplicationWorker(Worker):
             self._syncs.cancel()
         self._mesh.close()
         self.hints.close()
+        self.repairs.close()
         self.calls.close()
         self._path.close_all()
         self._path.close_queues()
@@ -123,7 +126,11 @@ class ReplicationWorker(Worker):
         for name, value in self._path.figures().items():
             self.slab.set_gauge(name, value)
         lags = lag_rows(self._path.lags())
-        self.slab.post(encode(Bulletin((), peer_rows(self._mesh.links), lags, hints=self.hints.rows())))
+        self.repairs.tick()
+        rows = self.repairs.rows()
+        self.slab.post(
+            encode(Bulletin((), peer_rows(self._mesh.links), lags, hints=self.hints.rows(), repairs=rows))
+        )
 
     def _watch_overflow(self) -> None:
         """What an io worker dropped before this process began counts too: it may have been dropped for its absence."""
@@ -152,6 +159,7 @@ class ReplicationWorker(Worker):
     def on_control_set(self, setting: tuple[str, Any]) -> None:
         super().on_control_set(setting)
         self._mesh.take_order(setting[0], str(setting[1]))
+        self.repairs.take_order(setting[0], str(setting[1]))
 
     def on_key_held(self, sender: Endpoint, copy_id: int, rows: Sequence[tuple[bytes, Any]]) -> None:
         self.copies.on_held(sender.index, copy_id, rows)
@@ -174,6 +182,7 @@ class ReplicationWorker(Worker):
         racks = topology.local_dc.racks
         self._replicas = [node.address for rack in racks for node in rack.nodes] if len(racks) > 1 else []
         self.copies.sources = self._sources(topology)
+        self.repairs.swap(topology)
 
     def _sources(self, topology: Topology) -> Sources:
         return Sources(topology, hash_name=self.config.hash, hash_tag=self.config.hash_tag)

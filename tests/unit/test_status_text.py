@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dynomite_mp import status, status_text
-from dynomite_mp.ipc.bulletin import HintRow
+from dynomite_mp.ipc.bulletin import HintRow, RepairRow
 from dynomite_mp.status import NodeStatus, ProcessRow, RingRow
 
 
@@ -32,7 +32,7 @@ def node(*processes: ProcessRow, rings=(), **changes) -> NodeStatus:
         "is_stale": False, "leftover_pids": (), "supervisor_pid": 1, "started_at": 0.0, "processes": rows,
         "rings": tuple(rings), "rates": dict.fromkeys(status.RATES, 3.0), "client_connections": 7,
         "requests_total": 99, "problems": tuple(status.find_problems(rows, False)), "node_state": "NORMAL",
-        "peers": (), "datacenters": (), "hints": (), "not_shown": 0,
+        "peers": (), "datacenters": (), "hints": (), "repairs": (), "not_shown": 0,
     }  # fmt: skip
     return NodeStatus(**{**fields, **changes})
 
@@ -123,3 +123,9 @@ def test_writes_to_come_are_shown_while_there_are_any_or_some_were_not_kept() ->
     assert any(line.split() == ["10.0.0.2:8101", "5", "2.0", "KiB", "1", "min", "1", "s", "0"] for line in lines)
     [line] = [line for line in lines if "datacenter dc2" in line]
     assert line.endswith("7         DIRTY: the log could not be written")
+
+
+def test_a_comparison_is_one_line() -> None:
+    row = RepairRow("r", "round", "running", keys_read=7, keys_differing=2, keys_mended=1, text="a left out: dead")
+    lines = status_text.node_text(node(repairs=(row,))).splitlines()
+    assert "  comparison (round) running: 7 keys read, 2 differed, 1 mended; a left out: dead" in lines
