@@ -535,8 +535,6 @@ cdef class Fanout(Writes):
             return self.decide(request, reply_set_good(replies, rack, digest))
         return self.decide(request, reply_set_bad(replies, rack, what == OUT_ERROR))
 
-<<<<<<< HEAD
-=======
     cdef bint all_can_lead(self, uint32_t token) except -1:
         """Whether every owner of the key in this datacenter that can be seen knows what a lead is."""
         cdef int rack, node
@@ -549,19 +547,6 @@ cdef class Fanout(Writes):
                     return False
         return True
 
-    cdef bint all_ours(self, Request* request) except -1:
-        """Whether no owner of the key in this datacenter is a C node."""
-        cdef int rack, node
-        cdef PeerOutConn conn
-        for rack in range(self.table.racks):
-            node = self.table.owner(rack, request.token)
-            if node != self.table.local_node:
-                conn = <PeerOutConn>self.peers[node * self.peer_count + request.token % self.peer_count]
-                if conn is not None and not conn.is_ours:
-                    return False
-        return True
-
->>>>>>> main
     cdef int decide(self, Request* request, int verdict) except -1:
         cdef ReplySet* replies = request.replies
         cdef int rack = replies.chosen
