@@ -87,7 +87,6 @@ COUNTERS: Final[tuple[Counter, ...]] = (
     _count("client_refused_requests", "requests answered with an error because the command is not served"),
     _count("client_timedout_requests", "requests answered with an error because their deadline passed"),
     _count("client_unreachable_requests", "requests answered with an error because their target was unreachable"),
-    _count("client_auth_errors", "requests refused for missing or wrong credentials"),
     _count("client_error_responses", "error replies of any kind handed to clients"),
     _gauge("client_requests_in_flight", "client requests not yet answered"),
     _gauge("client_paused", "clients not read now because a budget is used up"),
@@ -96,9 +95,7 @@ COUNTERS: Final[tuple[Counter, ...]] = (
     _gauge("client_in_queue_bytes", "request bytes of clients waiting for their targets"),
     _gauge("client_out_queue_bytes", "reply bytes not yet sent to clients"),
     _count("accept_pauses", "times accepting paused for lack of file descriptors"),
-    _count("accept_errors", "accepts that failed for any other reason"),
     _count("fragments", "parts of requests that were split over several owners"),
-    _count("forward_error", "requests that could not be handed to any target"),
     # datastore, per connection group
     _gauge("server_connections", "datastore connections open now", groups=GROUPS),
     _count("server_connections_total", "datastore connections made", groups=GROUPS),
@@ -174,7 +171,6 @@ COUNTERS: Final[tuple[Counter, ...]] = (
     _count("shard_requests_received", "requests taken from other io workers"),
     _count("shard_replies_sent", "answers handed to other io workers"),
     _count("shard_replies_received", "answers taken from other io workers"),
-    _count("shard_refused_requests", "requests answered with an error because the shard's ring was full"),
     # rings and messages
     _count("messages_sent", "messages published by proxies", _WORKERS),
     _count("messages_received", "messages handed to on_<name>", _WORKERS),
@@ -197,7 +193,6 @@ COUNTERS: Final[tuple[Counter, ...]] = (
     _latest("loop_lag_ns_max", "greatest lateness of a tick", _WORKERS),
     _gauge("process_budget_used_bytes", "bytes counted to process_budget_bytes"),
     _gauge("datastore_budget_used_bytes", "bytes counted to datastore_budget_bytes"),
-    _count("process_budget_pauses", "times reading from all clients paused"),
     _count("http_requests", "HTTP requests answered", (Role.ADMIN,)),
     _count("http_refused", "HTTP requests refused: address, token or a full ring", (Role.ADMIN,)),
     _count("log_lines_dropped", "log lines dropped because the log could not take them", _WORKERS),

@@ -45,6 +45,7 @@ cdef struct IoCells:
     int dnode_requests
     int dnode_request_bytes
     int dnode_response_bytes
+    int dnode_queue
     int fragments
     int request_latency   # histograms: the first command class's place
     int datastore_latency
