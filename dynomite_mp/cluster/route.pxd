@@ -29,6 +29,7 @@ cdef class RouteTable:
     cdef readonly int local_node
     cdef readonly int nodes         # of this datacenter; a node is an index into node_list
     cdef readonly tuple node_list   # topology.Node
+    cdef readonly tuple addresses   # their peer addresses as bytes, host:port
     cdef readonly bint is_alone     # one node in this datacenter and no other datacenter
     cdef readonly bint has_remote   # other datacenters
     cdef readonly int remote_dcs

@@ -30,6 +30,9 @@ class RouteTable:
     @property
     def node_list(self) -> tuple[Node, ...]: ...
     @property
+    def addresses(self) -> tuple[bytes, ...]:
+        """Peer addresses of node_list, host:port."""
+    @property
     def is_alone(self) -> bool:
         """One node in this datacenter and no other datacenter."""
     @property

@@ -33,6 +33,7 @@ cdef class RouteTable:
         self.my_rack = [rack_.name for rack_ in local.racks].index(topology.local.rack)
         self.node_list = tuple(node for rack_ in local.racks for node in rack_.nodes)
         self.nodes = len(self.node_list)
+        self.addresses = tuple(node.address.encode() for node in self.node_list)
         self.local_node = [node.is_local for node in self.node_list].index(True)
         self.remote_dcs = len(topology.datacenters) - 1
         self.has_remote = self.remote_dcs > 0

@@ -96,6 +96,8 @@ COUNTERS: Final[tuple[Counter, ...]] = (
     _gauge("client_out_queue_bytes", "reply bytes not yet sent to clients"),
     _count("accept_pauses", "times accepting paused for lack of file descriptors"),
     _count("fragments", "parts of requests that were split over several owners"),
+    _count("missed_writes", "writes that a replica missed, or may have missed, handed on to be brought to it"),
+    _count("refused_writes", "writes that one replica refused and another one took"),
     # datastore, per connection group
     _gauge("server_connections", "datastore connections open now", groups=GROUPS),
     _count("server_connections_total", "datastore connections made", groups=GROUPS),
@@ -162,6 +164,8 @@ COUNTERS: Final[tuple[Counter, ...]] = (
     _count("remote_peer_timedout_requests", "requests whose remote reply came too late", _REPLICATION),
     _count("remote_peer_failover_requests", "requests sent to another rack of a remote datacenter", _REPLICATION),
     _count("remote_peer_timedout", "links to other datacenters closed for silence", _REPLICATION),
+    _count("hints_received", "writes that replicas of this datacenter missed, taken from the io workers", _REPLICATION),
+    _count("key_copies_received", "keys to be mended, taken from the io workers", _REPLICATION),
     _gauge("remote_peer_in_queue", "requests waiting to be sent to other datacenters", _REPLICATION),
     _gauge("remote_peer_in_queue_bytes", "their bytes", _REPLICATION),
     _gauge("remote_peer_out_queue", "requests sent to other datacenters and not answered", _REPLICATION),

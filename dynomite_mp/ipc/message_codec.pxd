@@ -11,6 +11,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 cdef enum:                        # message ids, as in messages.py
     MESSAGE_REPLICATE = 0x50
+    MESSAGE_HINT = 0x51
     MESSAGE_REPLICA_REPLY = 0x58
     MESSAGE_SHARD_REQUEST = 0x60
     MESSAGE_SHARD_REPLY = 0x61
@@ -21,6 +22,9 @@ cdef enum:
     REPLICA_REPLY_HEAD_BYTES = 25
     REPLICATE_HEAD_BYTES = 85
     HEAD_BYTES_MAX = 96
+    HINT_FIXED_HEAD_BYTES = 60    # of a hint without its node
+    HINT_NODE_BYTES_MAX = 255
+    HINT_HEAD_BYTES_MAX = 320
 
 
 cdef struct ShardRequest:
@@ -58,6 +62,20 @@ cdef struct Replicate:
     const char* request
     uint32_t request_len
 
+cdef struct Hint:
+    uint32_t kind
+    const char* node
+    uint32_t node_len             # at most HINT_NODE_BYTES_MAX
+    uint64_t origin_node
+    uint32_t origin_boot
+    uint32_t origin_worker
+    uint64_t sequence
+    uint64_t stamp
+    uint32_t conflict_class
+    uint32_t token
+    const char* request
+    uint32_t request_len
+
 
 cdef size_t encode_shard_request_head(
     char* out, uint64_t req_id, uint32_t flags, uint64_t deadline_ms, uint32_t bin_len) noexcept nogil
@@ -73,3 +91,6 @@ cdef int decode_replica_reply(const char* p, size_t n, ReplicaReply* out) noexce
 # request and request_len of the struct give the bin's length; the bytes are appended by the caller
 cdef size_t encode_replicate_head(char* out, const Replicate* message) noexcept nogil
 cdef int decode_replicate(const char* p, size_t n, Replicate* out) noexcept nogil
+# `out` has room for HINT_HEAD_BYTES_MAX; the node's name is part of the head
+cdef size_t encode_hint_head(char* out, const Hint* message) noexcept nogil
+cdef int decode_hint(const char* p, size_t n, Hint* out) noexcept nogil

@@ -1,5 +1,7 @@
 """The hot messages as bytes: heads of constant width that are valid msgpack, nothing measured or moved.
 
+A hint's head alone has a part of any length, the name of the node that missed the write, behind one byte of length.
+
 Not the table (messages.py). A head is an array marker, then each integer in its widest form (0xcf u64, 0xce u32), then
 a bin32 marker; the value bytes follow. Width costs a few bytes and buys an encoder without branches and a decoder that
 only compares markers. A decoder accepts what its encoder writes and nothing else; any msgpack reader accepts both.
@@ -13,10 +15,11 @@ cdef enum:
     UINT32 = 0xce
     UINT64 = 0xcf
     BIN32 = 0xc6
+    STR8 = 0xd9
 
 
 cdef frozenset HOT_MESSAGES = frozenset(
-    (MESSAGE_SHARD_REQUEST, MESSAGE_SHARD_REPLY, MESSAGE_REPLICA_REPLY, MESSAGE_REPLICATE))
+    (MESSAGE_SHARD_REQUEST, MESSAGE_SHARD_REPLY, MESSAGE_REPLICA_REPLY, MESSAGE_REPLICATE, MESSAGE_HINT))
 
 
 cdef inline char* put_u32(char* at, unsigned char marker, uint32_t value) noexcept nogil:
@@ -46,11 +49,15 @@ cdef inline uint64_t get_u64(const char* at) noexcept nogil:
 
 cdef int shape_is(const char* p, size_t n, const char* shape, int fields, size_t head) noexcept nogil:
     """Whether the markers are those of `shape` (8 = u64, 4 = u32, b = bin32) and the bin ends with the payload."""
-    cdef size_t at = 1
-    cdef int i
-    cdef unsigned char marker
     if n < head or <unsigned char>p[0] != FIXARRAY + fields:
         return 0
+    return markers_are(p, n, 1, shape, fields, head)
+
+
+cdef int markers_are(const char* p, size_t n, size_t at, const char* shape, int fields, size_t head) noexcept nogil:
+    """The same from `at` on, for a payload of at least `head` bytes."""
+    cdef int i
+    cdef unsigned char marker
     for i in range(fields):
         marker = <unsigned char>p[at]
         if shape[i] == c'8':
@@ -166,9 +173,68 @@ cdef int decode_replicate(const char* p, size_t n, Replicate* out) noexcept nogi
     return 1
 
 
+cdef size_t encode_hint_head(char* out, const Hint* message) noexcept nogil:
+    cdef char* at = out + 1
+    out[0] = <char>(FIXARRAY + 10)
+    at = put_u32(at, UINT32, message.kind)
+    at[0] = <char>STR8
+    at[1] = <char>message.node_len
+    memcpy(at + 2, message.node, message.node_len)
+    at += 2 + message.node_len
+    at = put_u64(at, message.origin_node)
+    at = put_u32(at, UINT32, message.origin_boot)
+    at = put_u32(at, UINT32, message.origin_worker)
+    at = put_u64(at, message.sequence)
+    at = put_u64(at, message.stamp)
+    at = put_u32(at, UINT32, message.conflict_class)
+    at = put_u32(at, UINT32, message.token)
+    put_u32(at, BIN32, message.request_len)
+    return HINT_FIXED_HEAD_BYTES + message.node_len
+
+
+cdef int decode_hint(const char* p, size_t n, Hint* out) noexcept nogil:
+    cdef size_t head
+    if (n < HINT_FIXED_HEAD_BYTES or <unsigned char>p[0] != FIXARRAY + 10 or <unsigned char>p[1] != UINT32
+            or <unsigned char>p[6] != STR8):
+        return 0
+    out.node_len = <unsigned char>p[7]
+    head = HINT_FIXED_HEAD_BYTES + out.node_len
+    if n < head or not markers_are(p, n, 8 + out.node_len, b"8448844b", 8, head):
+        return 0
+    out.kind = get_u32(p + 1)
+    out.node = p + 8
+    out.request = p + head
+    p = out.node + out.node_len
+    out.origin_node = get_u64(p)
+    out.origin_boot = get_u32(p + 9)
+    out.origin_worker = get_u32(p + 14)
+    out.sequence = get_u64(p + 19)
+    out.stamp = get_u64(p + 28)
+    out.conflict_class = get_u32(p + 37)
+    out.token = get_u32(p + 42)
+    out.request_len = get_u32(p + 47)
+    return 1
+
+
+cdef size_t hint_head_of(char* head, tuple values, uint32_t value_len) except 0:
+    """The head of a hint with these fields."""
+    cdef Hint hint
+    cdef bytes node
+    hint.kind = values[0]
+    node = values[1].encode()
+    if len(node) > HINT_NODE_BYTES_MAX:
+        raise OverflowError(f"a node's name of {len(node)} bytes")
+    hint.node = node
+    hint.node_len = <uint32_t>len(node)
+    (hint.origin_node, hint.origin_boot, hint.origin_worker, hint.sequence, hint.stamp, hint.conflict_class,
+     hint.token) = values[2:9]
+    hint.request_len = value_len
+    return encode_hint_head(head, &hint)
+
+
 def encode_hot(int message_id, tuple values) -> bytes:
     """Payload of a hot message as the hot path writes it; the last value is the bytes."""
-    cdef char head[HEAD_BYTES_MAX]
+    cdef char head[HINT_HEAD_BYTES_MAX]
     cdef size_t head_len
     cdef Replicate replicate
     cdef bytes value
@@ -183,6 +249,8 @@ def encode_hot(int message_id, tuple values) -> bytes:
         head_len = encode_shard_reply_head(head, values[0], values[1], value_len)
     elif message_id == MESSAGE_REPLICA_REPLY:
         head_len = encode_replica_reply_head(head, values[0], values[1], values[2], value_len)
+    elif message_id == MESSAGE_HINT:
+        head_len = hint_head_of(head, values, value_len)
     else:
         (replicate.req_id, replicate.origin_node, replicate.origin_boot, replicate.origin_worker, replicate.sequence,
          replicate.stamp, replicate.conflict_class, replicate.token, replicate.dc_mask, replicate.need_ack,
@@ -203,6 +271,7 @@ def decode_hot(int message_id, bytes payload) -> tuple | None:
     cdef ShardReply reply
     cdef ReplicaReply replica
     cdef Replicate write
+    cdef Hint hint
     if message_id == MESSAGE_SHARD_REQUEST:
         if not decode_shard_request(p, n, &request):
             return None
@@ -221,4 +290,13 @@ def decode_hot(int message_id, bytes payload) -> tuple | None:
         return (write.req_id, write.origin_node, write.origin_boot, write.origin_worker, write.sequence, write.stamp,
                 write.conflict_class, write.token, write.dc_mask, write.need_ack, write.deadline_ms,
                 write.request[:write.request_len])
+    if message_id == MESSAGE_HINT:
+        if not decode_hint(p, n, &hint):
+            return None
+        try:
+            node = hint.node[:hint.node_len].decode()
+        except UnicodeDecodeError:
+            return None
+        return (hint.kind, node, hint.origin_node, hint.origin_boot, hint.origin_worker, hint.sequence, hint.stamp,
+                hint.conflict_class, hint.token, hint.request[:hint.request_len])
     raise KeyError(message_id)

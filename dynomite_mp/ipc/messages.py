@@ -47,6 +47,8 @@ TOPOLOGY: Final = 0x40
 LINK_STATE: Final = 0x48
 GOSSIP_TEXT: Final = 0x49
 REPLICATE: Final = 0x50
+HINT: Final = 0x51
+KEY_COPY: Final = 0x52
 PEER_CALL: Final = 0x53
 REPLICA_REPLY: Final = 0x58
 PEER_ANSWER: Final = 0x59
@@ -139,6 +141,37 @@ _ROWS = (
         1,
         "one write for other datacenters, whatever their number; request is the client's original bytes",
         hot=True,
+        with_sender=True,
+    ),
+    Message(
+        HINT,
+        "hint",
+        "io > replication",
+        (
+            "kind",
+            "node",
+            "origin_node",
+            "origin_boot",
+            "origin_worker",
+            "sequence",
+            "stamp",
+            "conflict_class",
+            "token",
+            "request",
+        ),
+        1,
+        "a write that a replica of this datacenter missed (kind 0), may have missed (1) or refused (2); "
+        "node is its peer address as host:port",
+        hot=True,
+        with_sender=True,
+    ),
+    Message(
+        KEY_COPY,
+        "key_copy",
+        "io > replication",
+        ("token", "key", "reason"),
+        1,
+        "this node's own copy of a key has to be mended from another replica",
         with_sender=True,
     ),
     Message(

@@ -205,6 +205,26 @@ class ReplicationProxy(WorkerProxy):
         fate = (conflict_class, token, dc_mask, need_ack, deadline_ms)
         return self._send(messages.REPLICATE, req_id, *origin, *fate, request)
 
+    def hint(
+        self,
+        *,
+        kind: int,
+        node: str,
+        origin_node: int,
+        origin_boot: int,
+        origin_worker: int,
+        sequence: int,
+        stamp: int,
+        conflict_class: int,
+        token: int,
+        request: bytes,
+    ) -> bool:
+        origin = (origin_node, origin_boot, origin_worker, sequence, stamp)
+        return self._send(messages.HINT, kind, node, *origin, conflict_class, token, request)
+
+    def key_copy(self, token: int, key: bytes, reason: int) -> bool:
+        return self._send(messages.KEY_COPY, token, key, reason)
+
     def peer_call(self, call_id: int, address: str, payload: bytes) -> bool:
         return self._send(messages.PEER_CALL, call_id, address, payload)
 

@@ -120,10 +120,10 @@ WIRING: Final[tuple[RingRow, ...]] = (
     RingRow(
         Role.IO,
         Role.REPLICATION,
-        (messages.REPLICATE, messages.PEER_CALL, messages.PING_PROBE),
+        (messages.REPLICATE, messages.HINT, messages.KEY_COPY, messages.PEER_CALL, messages.PING_PROBE),
         "replication_ring_bytes",
         FullPolicy.OVERFLOW,
-        "writes for other datacenters, and what their nodes ask; clients are never paused for it",
+        "writes for other datacenters or missed by replicas, what nodes ask; clients are never paused for it",
         bound="lane_overflow_bytes",
     ),
     RingRow(

@@ -102,7 +102,7 @@ cdef class CallPath(DataPath):
             extension = unpack_extension(data[:conn.head.data_len])
         return self.settle(request, (p[:n], extension))
 
-    cdef int target_expired(self, Conn target, Slot* slot) except -1:
+    cdef int target_expired(self, Conn target, Slot* slot, const char* p, size_t n) except -1:
         return self.miss(slot)
 
     cdef int target_lost(self, Conn target, Slot* slot, const char* p, size_t n) except -1:

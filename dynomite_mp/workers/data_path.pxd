@@ -48,7 +48,7 @@ cdef class DataPath(PollSet):
     cdef int protocol_error(self, Conn source, uint16_t code) except -1
     cdef void stop_waiting(self, Conn source) noexcept
     cdef int target_reply(self, Conn target, Slot* slot, const char* p, size_t n, bint is_error) except -1
-    cdef int target_expired(self, Conn target, Slot* slot) except -1
+    cdef int target_expired(self, Conn target, Slot* slot, const char* p, size_t n) except -1
     cdef int target_lost(self, Conn target, Slot* slot, const char* p, size_t n) except -1
     cdef int target_changed(self, Conn target) except -1
     cdef void target_sent(self, Conn target, uint64_t waited_ns) noexcept

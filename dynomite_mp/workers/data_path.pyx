@@ -51,8 +51,8 @@ cdef class DataPath(PollSet):
         """The reply for the oldest slot; the slot has left the queue."""
         raise NotImplementedError
 
-    cdef int target_expired(self, Conn target, Slot* slot) except -1:
-        """A deadline has passed; the hook takes the request out of the slot, which stays."""
+    cdef int target_expired(self, Conn target, Slot* slot, const char* p, size_t n) except -1:
+        """A deadline has passed; the hook takes the request out of the slot, which stays. p[:n] are its bytes."""
         raise NotImplementedError
 
     cdef int target_lost(self, Conn target, Slot* slot, const char* p, size_t n) except -1:

@@ -1,12 +1,10 @@
 # The face of fanout.pyx: from a request to its targets, and from their outcomes to one answer.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from dynomite_mp.cluster.route cimport RouteTable
 from dynomite_mp.proto.command_lookup cimport CommandRow
-from dynomite_mp.workers.answers cimport Answers
-from dynomite_mp.workers.remote_lane cimport RemoteLane
 from dynomite_mp.workers.request cimport Request, Slot
 from dynomite_mp.workers.target_conn cimport TargetConn
+from dynomite_mp.workers.writes cimport Writes
 
 
 cdef enum:
@@ -18,14 +16,12 @@ cdef enum:
     OUT_UNREACHABLE = 2             # it did not, will not, or says that it could not ask its datastore
 
 
-cdef class Fanout(Answers):
-    cdef RouteTable table
+cdef class Fanout(Writes):
     cdef list datastores            # DatastoreConn that are up, group after group; None where one is missing
     cdef uint32_t datastore_count   # connections in a group
     cdef object connect_on_demand   # preconnect: false, and no request has come yet
     cdef list peers                 # PeerOutConn that are up, node after node; None where one is missing
     cdef uint32_t peer_count        # connections to a node
-    cdef RemoteLane remote          # to other datacenters
     cdef bint reads_remote          # a read that no rack of this datacenter can answer goes to another
     cdef int node_state             # enums.NodeState
     cdef uint64_t peer_timeout_ns
@@ -54,5 +50,7 @@ cdef class Fanout(Answers):
     cdef int remote_verdict(self, Request* request, bint is_good, const char* reply, size_t n) except -1
     cdef int keep_reserve(self, Request* request, const char* reply, size_t n) except -1
     cdef int use_reserve(self, Request* request) except -1
+    cdef int note_reply(self, Request* request, TargetConn conn, Slot* slot, int what,
+                        const char* reply, size_t reply_len) except -1
     cdef void count_reply(self, TargetConn conn, Slot* slot, size_t n, bint is_error) noexcept
     cdef int target_silent(self, TargetConn conn) except -1

@@ -40,13 +40,12 @@ from dynomite_mp.proto.dnode cimport (
     DNODE_HEADER_MOST, DNODE_REQ, EXTENSION_MOST, Extension, encode_extension,
 )
 from dynomite_mp.proto.wire_errors cimport error_text
-from dynomite_mp.workers.answers cimport Answers
 from dynomite_mp.workers.conn cimport Conn
 from dynomite_mp.workers.data_path cimport GROUP_RESP3, HOLD, REFUSED, TAKEN
 from dynomite_mp.workers.datastore_conn cimport DatastoreConn
 from dynomite_mp.workers.peer_out_conn cimport PeerOutConn
 from dynomite_mp.workers.remote_lane cimport (
-    ACK_ALL_NODES, ACK_NONE, ACK_READ, ACK_READ_ANY, ACK_WRITE, RemoteLane,
+    ACK_ALL_NODES, ACK_NONE, ACK_READ, ACK_READ_ANY, ACK_WRITE,
 )
 from dynomite_mp.workers.reply_digest cimport digest_of
 from dynomite_mp.workers.request cimport (
@@ -54,9 +53,11 @@ from dynomite_mp.workers.request cimport (
 )
 from dynomite_mp.workers.target_conn cimport TargetConn
 from dynomite_mp.workers.write_order cimport order_bucket
+from dynomite_mp.workers.writes cimport HINT_MISSED, HINT_UNKNOWN, Writes
 
 from dynomite_mp.enums import NodeState
 from dynomite_mp.errors import WIRE_ERRORS
+from dynomite_mp.proto.resp3_shape import reshape_frame
 
 cdef enum:
     SAME_DIGEST = 1                 # of a write that one of our nodes says it applied
@@ -78,7 +79,7 @@ cdef uint16_t E_NO_QUORUM = WIRE_ERRORS["no_quorum"].code
 cdef uint16_t E_NO_MEMORY = WIRE_ERRORS["out_of_memory"].code
 
 
-cdef class Fanout(Answers):
+cdef class Fanout(Writes):
     # ---- to the targets
 
     cdef int dispatch(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1:
@@ -115,7 +116,8 @@ cdef class Fanout(Answers):
             request.racks_tried += 1
             if taken == TAKEN:
                 return TAKEN
-        if self.reads_remote and self.remote is not None and not request.is_forwarded and request.remote_pending == 0:
+        if (self.reads_remote and self.table.has_remote and self.remote is not None and not request.is_forwarded
+                and request.remote_pending == 0):
             request.remote_pending = 1
             if self.remote.send(request, row, p, n, self.now_ns, ACK_READ_ANY) == 0:
                 return TAKEN
@@ -161,6 +163,8 @@ cdef class Fanout(Answers):
         request.refs += 1                           # a target that fails at once may complete it
         request.pending = <uint16_t>self.table.racks
         request.primary = <uint16_t>self.table.my_rack
+        if request.is_write:
+            self.expect(request)
         request.remote_pending = <uint16_t>self.table.remote_dcs if request.mode == PLAN_EACH_SAFE_QUORUM else 0
         for i in range(self.table.racks):
             rack = (self.table.my_rack + i) % self.table.racks
@@ -169,6 +173,8 @@ cdef class Fanout(Answers):
                 request.refs -= 1
                 return HOLD
             if taken == DOWN:
+                if request.is_owed:
+                    self.missed_by_owner(request, rack, HINT_MISSED, p, n)
                 self.outcome(request, rack, OUT_UNREACHABLE, NULL, 0, NULL, 0)
         if self.table.has_remote and self.remote is not None and not request.is_forwarded and (
                 request.is_write or request.remote_pending):
@@ -285,6 +291,7 @@ cdef class Fanout(Answers):
         cdef TargetConn conn = <TargetConn>target
         cdef Request* request = slot.request
         cdef int what = OUT_GOOD
+        cdef bytes shaped
         self.count_reply(conn, slot, n, is_error)
         if slot.is_write:
             self.order.answered((<DatastoreConn>conn).group, slot.bucket, slot.is_write == 2)
@@ -295,11 +302,30 @@ cdef class Fanout(Answers):
             if self.table.racks > 1 and says_unreachable(p, n):
                 what = OUT_UNREACHABLE
                 request.error_code = E_DATASTORE_DOWN
+        elif request.group == GROUP_RESP3 and n and p[0] != c"+" and p[0] != c":" and is_c_node(conn):
+            shaped = reshape_frame(request.command, buf_ptr(&conn.outbuf)[slot.head_len:slot.size], p[:n])
+            p, n = shaped, len(shaped)
+        if request.is_owed:
+            self.note_reply(request, conn, slot, what, p, n)
         self.outcome(request, slot.rack, what, p, n, buf_ptr(&conn.outbuf) + slot.head_len, slot.size - slot.head_len)
         request_release(request)
         return 0
 
-    cdef int target_expired(self, Conn target, Slot* slot) except -1:
+    cdef int note_reply(self, Request* request, TargetConn conn, Slot* slot, int what,
+                        const char* reply, size_t reply_len) except -1:
+        """What a replica's reply to a write says of its copy."""
+        cdef const char* p
+        cdef size_t n = slot.size - slot.head_len
+        if what == OUT_GOOD and request.is_taken:
+            return 0
+        p = buf_ptr(&conn.outbuf) + slot.head_len
+        if what == OUT_GOOD:
+            return self.one_good(request, p, n)
+        if what == OUT_ERROR:
+            return self.one_refused(request, slot.rack, p, n)
+        return self.missed(request, conn, HINT_MISSED if says_unasked(reply, reply_len) else HINT_UNKNOWN, p, n)
+
+    cdef int target_expired(self, Conn target, Slot* slot, const char* p, size_t n) except -1:
         cdef TargetConn conn = <TargetConn>target
         cdef Request* request = slot.request
         slot.request = NULL
@@ -311,6 +337,8 @@ cdef class Fanout(Answers):
             self.slab.add(self.cells.peer_timeouts, 1)
             request.error_code = E_PEER_TIMEOUT
         request.racks_tried = <uint16_t>self.table.racks        # its time is up wherever it might go
+        if request.is_owed:
+            self.missed(request, conn, HINT_UNKNOWN, p + slot.head_len, n - slot.head_len)
         self.outcome(request, slot.rack, OUT_UNREACHABLE, NULL, 0, NULL, 0)
         request_release(request)
         return 0
@@ -324,6 +352,9 @@ cdef class Fanout(Answers):
             return 0
         self.slab.add(self.cells.unreachable, 1)
         request.error_code = E_DATASTORE_DOWN if isinstance(target, DatastoreConn) else E_PEER_LOST
+        if request.is_owed:
+            self.missed(request, <TargetConn>target, HINT_MISSED if slot.is_unsent else HINT_UNKNOWN,
+                        p + slot.head_len, n - slot.head_len)
         self.outcome(request, slot.rack, OUT_UNREACHABLE, NULL, 0, p + slot.head_len, n - slot.head_len)
         request_release(request)
         return 0
@@ -334,6 +365,7 @@ cdef class Fanout(Answers):
         cdef size_t offset = 0
         cdef Slot* slot
         cdef Request* request
+        cdef const char* p
         cdef bint is_store = isinstance(conn, DatastoreConn)
         for at in range(conn.slots.head, conn.slots.tail):
             slot = slots_at(&conn.slots, at)
@@ -344,8 +376,10 @@ cdef class Fanout(Answers):
                     or (request.mode == PLAN_ONE_WRITE and slot.rack == request.primary and request.has_reserve)):
                 slot.request = NULL
                 request.error_code = E_DATASTORE_TIMEOUT if is_store else E_PEER_TIMEOUT
-                self.outcome(request, slot.rack, OUT_UNREACHABLE, NULL, 0,
-                             buf_ptr(&conn.outbuf) + offset + slot.head_len, slot.size - slot.head_len)
+                p = buf_ptr(&conn.outbuf) + offset + slot.head_len
+                if request.is_owed:
+                    self.missed(request, conn, HINT_UNKNOWN, p, slot.size - slot.head_len)
+                self.outcome(request, slot.rack, OUT_UNREACHABLE, NULL, 0, p, slot.size - slot.head_len)
                 request_release(request)
             offset += slot.size
         return 0
@@ -559,9 +593,6 @@ cdef class Fanout(Answers):
                     conn = <DatastoreConn>item
                     conn.release()
 
-    def set_remote(self, RemoteLane remote):
-        self.remote = remote
-
     def set_remote_reads(self, bint reads_remote):
         """Whether a read that no rack of this datacenter can answer is asked of another."""
         self.reads_remote = reads_remote
@@ -569,6 +600,11 @@ cdef class Fanout(Answers):
     def set_on_demand(self, connect):
         """`preconnect: false`: what to call when a request finds no connection; None once it has been tried."""
         self.connect_on_demand = connect
+
+
+cdef bint is_c_node(TargetConn conn):
+    """Whoever is, answers in RESP2 whatever its client speaks."""
+    return isinstance(conn, PeerOutConn) and not (<PeerOutConn>conn).is_ours
 
 
 cdef bint starts(const char* p, size_t n, const char* word, size_t len) noexcept nogil:
@@ -579,3 +615,9 @@ cdef bint says_unreachable(const char* p, size_t n) noexcept nogil:
     """Error replies that mean that the datastore was not asked: the store's own, and those of C nodes (3.9)."""
     return (starts(p, n, b"-LOADING", 8) or starts(p, n, b"-MASTERDOWN", 11) or starts(p, n, b"-ERR Storage: ", 14)
             or starts(p, n, b"-ERR Peer: ", 11) or starts(p, n, b"-ERR Dynomite: Dynomite's current state", 39))
+
+
+cdef bint says_unasked(const char* p, size_t n) noexcept nogil:
+    """Those of them that are certain: nothing was executed."""
+    return (starts(p, n, b"-LOADING", 8) or starts(p, n, b"-MASTERDOWN", 11)
+            or starts(p, n, b"-ERR Dynomite: Dynomite's current state", 39))

@@ -47,6 +47,8 @@ cdef struct IoCells:
     int dnode_response_bytes
     int dnode_queue
     int fragments
+    int missed_writes
+    int refused_writes
     int request_latency   # histograms: the first command class's place
     int datastore_latency
     int payload_size

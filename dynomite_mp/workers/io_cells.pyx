@@ -48,6 +48,8 @@ cdef void bind_cells(IoCells* cells):
     cells.dnode_response_bytes = cell_index("dnode_client_response_bytes")
     cells.dnode_queue = histogram_index("dnode_client_out_queue_length")
     cells.fragments = cell_index("fragments")
+    cells.missed_writes = cell_index("missed_writes")
+    cells.refused_writes = cell_index("refused_writes")
     cells.peer_in_length = histogram_index("peer_in_queue_length")
     cells.peer_out_length = histogram_index("peer_out_queue_length")
     cells.peer_latency = histogram_index("cross_zone_latency")

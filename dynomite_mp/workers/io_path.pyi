@@ -48,7 +48,6 @@ class IoPath(PeerService):
     def tick(self) -> bool:
         """Deadlines; True: call it again in 10 ms."""
     def remote_reply(self, req_id: int, is_good: bool, reply: bytes) -> None: ...
-    def has_remote_lane(self) -> bool: ...
     @property
     def peer_clients(self) -> int:
         """Connections of other nodes to us, open now."""

@@ -616,9 +616,6 @@ cdef class IoPath(PeerService):
         """A new inbound peer connection; `keys` opens encrypted frames."""
         return PeerInConn(self, fd, address, keys)
 
-    def has_remote_lane(self):
-        return self.remote is not None
-
     def set_gossip_text(self, on_gossip_text):
         """Called with (address, text) for gossip of C nodes."""
         self.on_gossip_text = on_gossip_text

@@ -19,6 +19,7 @@ from dataclasses import replace
 from typing import Any
 
 from dynomite_mp.cluster.route import RouteTable
+from dynomite_mp.cluster.topology import Topology
 from dynomite_mp.config import Config
 from dynomite_mp.enums import Consistency, NodeState, Role
 from dynomite_mp.errors import WIRE_ERRORS
@@ -111,11 +112,11 @@ class IoWorker(Worker):
         for sender, ring in context.port.inbound:
             if sender.role is Role.IO:
                 self._path.set_shard(sender.index, self._shard_link(sender, ring))
-        if len(topology.datacenters) > 1:
+        if has_replicas(topology):
             self._open_remote_lane()
 
     def _open_remote_lane(self) -> None:
-        """To the replication process; only with other datacenters."""
+        """To the replication process; only with other racks or datacenters."""
         replication = Endpoint(Role.REPLICATION, 0)
         port, config = self.context.port, self.config
         self._path.set_remote(
@@ -231,7 +232,7 @@ class IoWorker(Worker):
         self._topology_answer.take(self._view)
         topology = self._view.topology
         self._mesh.swap(topology)
-        if len(topology.datacenters) > 1 and not self._path.has_remote_lane():
+        if has_replicas(topology) and not self._path.has_remote_lane():
             self._open_remote_lane()
         self.slab.set_gauge("topology_version", topology_version)
         self.slab.count("topology_swaps")
@@ -331,6 +332,11 @@ class IoWorker(Worker):
             self._sessions.note_server(link.hello)
         if link.is_up and all(o.is_up or o.is_unsupported for o in self._links):
             self._first_up.set()
+
+
+def has_replicas(topology: Topology) -> bool:
+    """Whether any key is kept by more than one node."""
+    return len(topology.datacenters) > 1 or len(topology.local_dc.racks) > 1
 
 
 def _share(limit: int, index: int, workers: int) -> float:

@@ -32,6 +32,8 @@ cdef class RemoteLane:
 
     cdef int send(self, Request* request, const CommandRow* row, const char* p, size_t n, uint64_t now_ns,
                   int ack) except -2
+    cdef int hint(self, Request* request, const CommandRow* row, int kind, bytes node,
+                  const char* p, size_t n) except -2
     cdef Request* find(self, uint64_t req_id) noexcept
     cdef Request* next_expired(self, uint64_t now_ns) noexcept
     cdef void drop_settled(self) noexcept

@@ -1,4 +1,4 @@
-"""From an io worker to the other datacenters: one record a write on the ring to the replication process.
+"""From an io worker to the replication process: one record a write for other datacenters, one a write that was missed.
 
 What it is: the producer's end of that ring, and the requests that wait for what the other datacenters say
 (DC_EACH_SAFE_QUORUM).
@@ -12,7 +12,8 @@ request that has been answered, or was asked by a predecessor of this process, i
 from libc.stdint cimport uint32_t, uint64_t
 
 from dynomite_mp.ipc.message_codec cimport (
-    HEAD_BYTES_MAX, MESSAGE_REPLICATE, Replicate, encode_replicate_head,
+    HEAD_BYTES_MAX, HINT_HEAD_BYTES_MAX, MESSAGE_HINT, MESSAGE_REPLICATE, Hint, Replicate, encode_hint_head,
+    encode_replicate_head,
 )
 from dynomite_mp.ipc.counters cimport SlabWriter
 from dynomite_mp.ipc.ring cimport SpscRing
@@ -80,6 +81,30 @@ cdef class RemoteLane:
             self.must_ring = True
             return 0
         return 0 if self.outbox.send(MESSAGE_REPLICATE, head[:head_len] + p[:n]) else -1
+
+    cdef int hint(self, Request* request, const CommandRow* row, int kind, bytes node,
+                  const char* p, size_t n) except -2:
+        """A replica of this datacenter missed this write: 0, or -1 when the record was given up."""
+        cdef char[HINT_HEAD_BYTES_MAX] head
+        cdef size_t head_len
+        cdef Hint record
+        record.kind = <uint32_t>kind
+        record.node = node
+        record.node_len = <uint32_t>len(node)
+        record.origin_node = 0
+        record.origin_boot = self.boot
+        record.origin_worker = self.worker_index
+        record.sequence = 0
+        record.stamp = 0
+        record.conflict_class = row.conflict
+        record.token = request.token
+        record.request_len = <uint32_t>n
+        record.request = p
+        head_len = encode_hint_head(head, &record)
+        if not self.outbox.waiting and self.ring.c_offer2(MESSAGE_HINT, head, head_len, p, n) == 1:
+            self.must_ring = True
+            return 0
+        return 0 if self.outbox.send(MESSAGE_HINT, head[:head_len] + p[:n]) else -1
 
     cdef Request* find(self, uint64_t req_id) noexcept:
         """The waiting request of an id; NULL when nobody waits any more."""

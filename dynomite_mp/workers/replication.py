@@ -98,6 +98,12 @@ class ReplicationWorker(Worker):
         """A record too large for the ring, which came by file."""
         self._path.replicate_payload(messages.encode(messages.REPLICATE, *fields))
 
+    def on_hint(self, _sender: Endpoint, *_fields: object) -> None:
+        self.slab.count("hints_received")
+
+    def on_key_copy(self, _sender: Endpoint, _token: int, _key: bytes, _reason: int) -> None:
+        self.slab.count("key_copies_received")
+
     def on_control_set(self, setting: tuple[str, Any]) -> None:
         super().on_control_set(setting)
         self._mesh.take_order(setting[0], str(setting[1]))

@@ -28,6 +28,7 @@ cdef struct Request:
     uint16_t part                   # number among the parent's parts
     uint16_t primary                # of a fan-out: this rack's number when it was sent
     uint16_t error_code             # why the last target could not answer
+    uint64_t refused_racks          # whose datastore answered an error, while none has taken the write
     uint16_t remote_pending         # other datacenters whose verdict is awaited
     uint8_t klass                   # command class, for counters
     uint8_t state
@@ -40,6 +41,8 @@ cdef struct Request:
     uint8_t is_local_only           # asked by a peer: this node's datastore, no fan-out
     uint8_t is_forwarded            # asked by another datacenter: no copies to others
     uint8_t primary_failed          # PLAN_ONE_WRITE: this rack's owner will not answer
+    uint8_t is_owed                 # a write: replicas that miss it are told to the replication process
+    uint8_t is_taken                # a write that a replica has taken
     uint8_t has_reserve             # another rack's reply is kept in case
     uint8_t reserve_len             # of reserve, when it is short; else it stands in .reply
     char[24] reserve
@@ -61,6 +64,7 @@ cdef struct Slot:
     uint8_t kind
     uint8_t is_write
     uint8_t klass
+    uint8_t is_unsent               # of a lost connection: not all of it has left, so it was not executed
 
 
 cdef struct SlotQueue:              # FIFO of a target: requests sent whose reply is owed

@@ -184,6 +184,9 @@ cdef class TargetConn(Conn):
         Nobody behind a huge value can be answered before it has been moved, nor behind a reply that is just arriving.
         """
         cdef Slot* slot
+        cdef uint64_t at
+        cdef size_t offset = 0
+        cdef bint is_found = False                  # offset is that of the slot at hand
         if buf_len(&self.inbuf) and self.last_activity_ns + timeout_ns > self.poll.now_ns:
             return 0
         timeout_ns += self.bulk_ns
@@ -198,7 +201,13 @@ cdef class TargetConn(Conn):
                 self.close_now(0)
                 return 0
             if slot.request != NULL:
-                self.path.target_expired(self, slot)
+                if not is_found:
+                    is_found = True
+                    for at in range(self.slots.head, self.slots.expired - 1):
+                        offset += slots_at(&self.slots, at).size
+                self.path.target_expired(self, slot, buf_ptr(&self.outbuf) + offset, slot.size)
+            if is_found:
+                offset += slots_at(&self.slots, self.slots.expired - 1).size
         return 0
 
     cdef bint watch_silence(self, uint64_t silence_ns) noexcept:
@@ -216,6 +225,7 @@ cdef class TargetConn(Conn):
     cdef void on_closed(self, int error):
         """What it owed is handed back with its bytes; whether it was executed nobody can say."""
         cdef Slot slot
+        cdef size_t left = self.kept                # bytes that have left
         if self.is_up:
             self.is_up = False
             self.path.target_changed(self)
@@ -223,6 +233,8 @@ cdef class TargetConn(Conn):
             slot = slots_at(&self.slots, self.slots.head)[0]
             self.slots.head += 1
             self.path.in_flight -= 1
+            slot.is_unsent = slot.size > left
+            left -= min(left, slot.size)
             if slot.kind == SLOT_REQUEST:
                 self.path.target_lost(self, &slot, buf_ptr(&self.outbuf), slot.size)
             buf_consume(&self.outbuf, slot.size)

@@ -315,7 +315,7 @@ cdef class WanPath(DataPath):
         request_release(request)
         return 0
 
-    cdef int target_expired(self, Conn target, Slot* slot) except -1:
+    cdef int target_expired(self, Conn target, Slot* slot, const char* p, size_t n) except -1:
         self.slab.add(self.w_timeouts, 1)
         return self.miss(slot)
 

@@ -11,11 +11,13 @@ from dynomite_mp.ipc.message_codec import decode_hot, encode_hot
 u32 = st.one_of(st.integers(0, 2**32 - 1), st.sampled_from([0, 127, 128, 255, 256, 2**16, 2**31, 2**32 - 1]))
 u64 = st.one_of(st.integers(0, 2**64 - 1), st.sampled_from([0, 2**32 - 1, 2**32, 2**63, 2**64 - 1]))
 value = st.binary(max_size=400)
+node = st.text(max_size=60)
 
 SHAPES = {
     messages.SHARD_REQUEST: st.tuples(u64, u32, u64, value),
     messages.SHARD_REPLY: st.tuples(u64, u32, value),
     messages.REPLICA_REPLY: st.tuples(u64, u32, u32, value),
+    messages.HINT: st.tuples(u32, node, u64, u32, u32, u64, u64, u32, u32, value),
     messages.REPLICATE: st.tuples(u64, u64, u32, u32, u64, u64, u32, u32, u64, u32, u64, value),
 }
 any_message = st.sampled_from(sorted(SHAPES)).flatmap(lambda i: st.tuples(st.just(i), SHAPES[i]))

@@ -15,6 +15,8 @@ EXAMPLES = {
     messages.LINK_STATE: ("127.0.0.2:8101", False),
     messages.GOSSIP_TEXT: (b"dc1$rack1$1,1700000000,4,127.0.0.1",),
     messages.REPLICATE: (1, 2**64 - 1, 3, 4, 5, 6, 7, 2**32 - 1, 9, 1, 11, b"*1\r\n"),
+    messages.HINT: (1, "127.0.0.2:8101", 2**64 - 1, 3, 4, 5, 6, 1, 2**32 - 1, b"*1\r\n"),
+    messages.KEY_COPY: (7, b"key", 1),
     messages.REPLICA_REPLY: (1, 2, 3, b"+OK\r\n"),
     messages.PEER_CALL: (7, "127.0.0.2:40000", b"\x91\xa4ping"),
     messages.PEER_ANSWER: (7, b"$2\r\n\x92\x00\r\n"),
