@@ -96,6 +96,9 @@ COUNTERS: Final[tuple[Counter, ...]] = (
     _gauge("client_out_queue_bytes", "reply bytes not yet sent to clients"),
     _count("accept_pauses", "times accepting paused for lack of file descriptors"),
     _count("fragments", "parts of requests that were split over several owners"),
+    _count("lead_executed", "commands executed here because this node led their key"),
+    _count("lead_effects", "effects of such commands sent to other racks and datacenters"),
+    _count("lead_unknown", "such commands of which nobody can say whether they were executed"),
     _count("missed_writes", "writes that a replica missed, or may have missed, handed on to be brought to it"),
     _count("refused_writes", "writes that one replica refused and another one took"),
     # datastore, per connection group
@@ -170,6 +173,16 @@ COUNTERS: Final[tuple[Counter, ...]] = (
     _gauge("remote_peer_in_queue_bytes", "their bytes", _REPLICATION),
     _gauge("remote_peer_out_queue", "requests sent to other datacenters and not answered", _REPLICATION),
     _gauge("remote_peer_out_queue_bytes", "their bytes", _REPLICATION),
+    # comparison of replicas
+    _count("repair_runs", "comparisons of this node's keys with those of other replicas", _REPLICATION),
+    _count("repair_keys_compared", "keys compared, once for each other replica", _REPLICATION),
+    _count("repair_keys_differing", "keys that were found to differ between replicas", _REPLICATION),
+    _count("repair_keys_mended", "of them, keys that were then equal everywhere", _REPLICATION),
+    _count("repair_call_bytes", "bytes exchanged with other nodes to compare", _REPLICATION),
+    _gauge("divergent_keys", "keys that the last comparison left different", _REPLICATION),
+    _count("read_repairs", "quorum reads whose replicas answered differently"),
+    _count("read_repair_keys_differing", "their keys, if they were found to differ between replicas", _REPLICATION),
+    _count("read_repair_keys_mended", "of them, keys that were then equal everywhere", _REPLICATION),
     # shards
     _count("shard_requests_sent", "requests handed to the io worker that owns the key's shard"),
     _count("shard_requests_received", "requests taken from other io workers"),

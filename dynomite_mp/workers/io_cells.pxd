@@ -48,6 +48,9 @@ cdef struct IoCells:
     int dnode_queue
     int fragments
     int missed_writes
+    int lead_executed
+    int lead_effects
+    int lead_unknown
     int refused_writes
     int request_latency   # histograms: the first command class's place
     int datastore_latency
