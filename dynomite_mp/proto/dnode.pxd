@@ -94,6 +94,9 @@ cpdef enum:                     # Extension.flags
     EXTENSION_NOT_EXECUTED = 8  # reply: the request never reached the datastore; it counts as missed
     EXTENSION_STALE = 16        # reply: skipped, a newer write is there; stamp is that write's, if known
 
+    EXTENSION_LEVEL_SHIFT = 16  # request with EXTENSION_LEAD: two bits, the consistency that the client asks for
+    EXTENSION_LEVEL_MASK = 3
+
 cpdef enum:                     # Extension.fields; a group is present as a whole or not at all
     EXTENSION_STAMP = 1         # stamp
     EXTENSION_ORIGIN = 2        # origin_node, origin_boot, origin_worker, sequence, conflict_class

@@ -9,6 +9,7 @@ errors, losses, deadlines, silence - into one outcome per rack.
     PLAN_ONE_READ     owner in this rack            its reply; unreachable: the next rack's owner
     PLAN_ONE_WRITE    owner in every rack           this rack's reply; unreachable: the first other rack's
     PLAN_*QUORUM      owner in every rack           what cluster.quorum says
+    PLAN_LEAD         one rack's owner              its reply (leading.pyx)
     any write         + one record for all other datacenters (RemoteLane)
 
 What it is not: it does not frame, and it does not talk to sockets; it never re-sends a write.
@@ -29,15 +30,17 @@ from dynomite_mp.cluster.quorum cimport (
     reply_set_good, reply_set_new,
 )
 from dynomite_mp.cluster.route cimport (
-    NO_OWNER, PLAN_EACH_SAFE_QUORUM, PLAN_LOCAL, PLAN_ONE_READ, PLAN_ONE_WRITE, PLAN_QUORUM,
+    NO_OWNER, PLAN_EACH_SAFE_QUORUM, PLAN_EFFECT, PLAN_LEAD, PLAN_LOCAL, PLAN_ONE_READ, PLAN_ONE_WRITE, PLAN_QUORUM,
     RouteTable,
 )
 from dynomite_mp.proto.buffer cimport buf_len, buf_ptr
 from dynomite_mp.proto.command_lookup cimport (
-    ACCESS_WRITE, KEYS_NONE, ROUTING_ALL_NODES, ROUTING_LOCAL_NODE, ROUTING_RACK_OWNER, CommandRow, command_row,
+    ACCESS_WRITE, CONFLICT_LEAD, KEYS_NONE, ROUTING_ALL_NODES, ROUTING_LOCAL_NODE, ROUTING_RACK_OWNER,
+    CommandRow, command_row,
 )
 from dynomite_mp.proto.dnode cimport (
-    DNODE_HEADER_MOST, DNODE_REQ, EXTENSION_MOST, Extension, encode_extension,
+    DNODE_HEADER_MOST, DNODE_REQ, EXTENSION_LEAD, EXTENSION_LEVEL_SHIFT, EXTENSION_MOST, Extension,
+    encode_extension,
 )
 from dynomite_mp.proto.wire_errors cimport error_text
 from dynomite_mp.workers.conn cimport Conn
@@ -79,6 +82,11 @@ cdef uint16_t E_NO_QUORUM = WIRE_ERRORS["no_quorum"].code
 cdef uint16_t E_NO_MEMORY = WIRE_ERRORS["out_of_memory"].code
 
 
+cdef bytes _NOT_LEAD = WIRE_ERRORS["not_lead"].text.encode()
+cdef const char* NOT_LEAD = _NOT_LEAD
+cdef size_t NOT_LEAD_LEN = len(_NOT_LEAD)
+
+
 cdef class Fanout(Writes):
     # ---- to the targets
 
@@ -91,6 +99,8 @@ cdef class Fanout(Writes):
             return HOLD
         if row.routing == ROUTING_ALL_NODES and not request.is_local_only:
             return self.to_all_nodes(request, row, p, n)
+        if request.is_lead_asked:
+            return self.lead_asked(request, row, p, n)
         if (self.table.is_alone or request.is_local_only or row.key_kind == KEYS_NONE
                 or row.routing == ROUTING_LOCAL_NODE):
             request.mode = PLAN_LOCAL
@@ -99,11 +109,29 @@ cdef class Fanout(Writes):
                 self.fail(request, request.error_code)
                 return REFUSED
             return taken
+        if ((row.conflict == CONFLICT_LEAD or row.lead_words != NULL) and not request.is_forwarded
+                and (self.table.racks > 1 or self.table.has_remote)):
+            taken = self.to_lead(request, row, p, n)
+            if taken != AS_BEFORE:
+                return taken
         request.mode = <unsigned char>self.table.plan(
             request.is_write, request.level, row.routing == ROUTING_RACK_OWNER)
         if request.mode == PLAN_ONE_READ:
             return self.read_next(request, row, p, n, request.parent == NULL)
         return self.copy_to_racks(request, row, p, n)
+
+    cdef int to_lead(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1:
+        """Hook of leading: a write that has other replicas and may be of class lead."""
+        raise NotImplementedError
+
+    cdef int lead_asked(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1:
+        """Hook of leading: a peer takes this node for the lead."""
+        raise NotImplementedError
+
+    cdef int lead_outcome(self, Request* request, int rack, int what, const char* reply, size_t reply_len,
+                          const char* p, size_t n) except -1:
+        """Hook of leading: what became of a request of PLAN_LEAD, PLAN_EFFECT or PLAN_PROBE."""
+        raise NotImplementedError
 
     cdef int read_next(self, Request* request, const CommandRow* row, const char* p, size_t n, bint is_first) except -1:
         """Ask the next rack's owner; this rack's first."""
@@ -269,9 +297,11 @@ cdef class Fanout(Writes):
             self.slab.add(self.cells.peer_dropped, 1)
             return DOWN
         data[0] = c"d"
-        if conn.is_ours and request.group == GROUP_RESP3:
+        if conn.is_ours and (request.group == GROUP_RESP3 or request.mode == PLAN_LEAD):
             memset(&extension, 0, sizeof(Extension))
-            extension.protocol = 3
+            extension.protocol = 3 if request.group == GROUP_RESP3 else 2
+            if request.mode == PLAN_LEAD:
+                extension.flags = EXTENSION_LEAD | <uint32_t>request.level << EXTENSION_LEVEL_SHIFT
             data_len = encode_extension(data, &extension)
         slot = conn.enqueue_frame(head, DNODE_REQ, data, data_len, p, n)
         if slot == NULL:
@@ -339,7 +369,11 @@ cdef class Fanout(Writes):
         request.racks_tried = <uint16_t>self.table.racks        # its time is up wherever it might go
         if request.is_owed:
             self.missed(request, conn, HINT_UNKNOWN, p + slot.head_len, n - slot.head_len)
-        self.outcome(request, slot.rack, OUT_UNREACHABLE, NULL, 0, NULL, 0)
+        if request.mode >= PLAN_LEAD:
+            p, n = p + slot.head_len, n - slot.head_len
+        else:
+            p, n = NULL, 0                          # it goes nowhere else
+        self.outcome(request, slot.rack, OUT_UNREACHABLE, NULL, 0, p, n)
         request_release(request)
         return 0
 
@@ -355,7 +389,9 @@ cdef class Fanout(Writes):
         if request.is_owed:
             self.missed(request, <TargetConn>target, HINT_MISSED if slot.is_unsent else HINT_UNKNOWN,
                         p + slot.head_len, n - slot.head_len)
-        self.outcome(request, slot.rack, OUT_UNREACHABLE, NULL, 0, p + slot.head_len, n - slot.head_len)
+        self.outcome(request, slot.rack,
+                     OUT_UNSENT if slot.is_unsent and request.mode == PLAN_LEAD else OUT_UNREACHABLE, NULL, 0,
+                     p + slot.head_len, n - slot.head_len)
         request_release(request)
         return 0
 
@@ -371,7 +407,8 @@ cdef class Fanout(Writes):
             slot = slots_at(&conn.slots, at)
             request = slot.request
             if request != NULL and (
-                    (request.mode == PLAN_ONE_READ and request.racks_tried < self.table.racks)
+                    request.mode == PLAN_EFFECT
+                    or (request.mode == PLAN_ONE_READ and request.racks_tried < self.table.racks)
                     or (request.mode == PLAN_ONE_WRITE and slot.rack == request.primary and request.pending > 1)
                     or (request.mode == PLAN_ONE_WRITE and slot.rack == request.primary and request.has_reserve)):
                 slot.request = NULL
@@ -430,6 +467,8 @@ cdef class Fanout(Writes):
         """What became of one target; p[:n] are the request's own bytes, where it may go elsewhere (else n == 0)."""
         if request.pending:
             request.pending -= 1
+        if request.mode >= PLAN_LEAD:
+            return self.lead_outcome(request, rack, what, reply, reply_len, p, n)
         if request.state != REQUEST_WAITING:
             return 0
         if request.mode == PLAN_ONE_WRITE:
@@ -496,6 +535,18 @@ cdef class Fanout(Writes):
                 digest = digest_of(command_row(request.command), reply, n)
             return self.decide(request, reply_set_good(replies, rack, digest))
         return self.decide(request, reply_set_bad(replies, rack, what == OUT_ERROR))
+
+    cdef bint all_can_lead(self, uint32_t token) except -1:
+        """Whether every owner of the key in this datacenter that can be seen knows what a lead is."""
+        cdef int rack, node
+        cdef PeerOutConn conn
+        for rack in range(self.table.racks):
+            node = self.table.owner(rack, token)
+            if node != self.table.local_node and node != NO_OWNER:
+                conn = <PeerOutConn>self.peers[node * self.peer_count + token % self.peer_count]
+                if conn is not None and (not conn.is_ours or conn.cipher is not None):
+                    return False
+        return True
 
     cdef bint all_ours(self, Request* request) except -1:
         """Whether no owner of the key in this datacenter is a C node."""
@@ -614,10 +665,11 @@ cdef bint starts(const char* p, size_t n, const char* word, size_t len) noexcept
 cdef bint says_unreachable(const char* p, size_t n) noexcept nogil:
     """Error replies that mean that the datastore was not asked: the store's own, and those of C nodes (3.9)."""
     return (starts(p, n, b"-LOADING", 8) or starts(p, n, b"-MASTERDOWN", 11) or starts(p, n, b"-ERR Storage: ", 14)
-            or starts(p, n, b"-ERR Peer: ", 11) or starts(p, n, b"-ERR Dynomite: Dynomite's current state", 39))
+            or starts(p, n, b"-ERR Peer: ", 11) or starts(p, n, b"-ERR Dynomite: Dynomite's current state", 39)
+            or starts(p, n, NOT_LEAD, NOT_LEAD_LEN))
 
 
 cdef bint says_unasked(const char* p, size_t n) noexcept nogil:
     """Those of them that are certain: nothing was executed."""
-    return (starts(p, n, b"-LOADING", 8) or starts(p, n, b"-MASTERDOWN", 11)
+    return (starts(p, n, b"-LOADING", 8) or starts(p, n, b"-MASTERDOWN", 11) or starts(p, n, NOT_LEAD, NOT_LEAD_LEN)
             or starts(p, n, b"-ERR Dynomite: Dynomite's current state", 39))
