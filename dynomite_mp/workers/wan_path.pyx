@@ -413,7 +413,8 @@ cdef class WanPath(DataPath):
         queue.done(entry)
         self.give_up(dc)
         if queue.log.mark_dirty(UNSENDABLE, self.now_ms):
-            log.error("datacenter %s has missed a write that must not be sent twice; a comparison will mend it", dc.name)
+            log.error("datacenter %s has missed a write that must not be sent twice; a comparison will mend it",
+                      dc.name)
 
     cdef void keep_ticking(self):
         """While something waits in a queue there is nothing else that would send it."""
