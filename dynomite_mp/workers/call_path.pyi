@@ -5,13 +5,13 @@ from dynomite_mp.proto.dnode_frames import ExtensionFields
 from dynomite_mp.workers.data_path import DataPath
 from dynomite_mp.workers.peer_out_conn import PeerOutConn
 
-Reply = tuple[bytes, ExtensionFields | None]
+_Reply = tuple[bytes, ExtensionFields | None]
 
 class CallBatch:
     """Requests that were sent together and what came back for them."""
 
     @property
-    def replies(self) -> list[Reply | None]: ...
+    def replies(self) -> list[_Reply | None]: ...
     @property
     def pending(self) -> int: ...
 
@@ -30,12 +30,15 @@ class CallPath(DataPath):
         self,
         conn: PeerOutConn,
         payloads: Sequence[bytes],
-        on_done: Callable[[list[Reply | None]], object],
+        on_done: Callable[[list[_Reply | None]], object],
         *,
         is_forward: bool = False,
-        extension: bytes = b"d",
+        extensions: Sequence[bytes] | None = None,
     ) -> CallBatch | None:
-        """All on one connection, in this order; None: nothing was sent, the connection is of no use now."""
+        """All on one connection, in this order; None: nothing was sent, the connection is of no use now.
+
+        `extensions` are those of the payloads, in their order; a C node gets none.
+        """
     def waiting_bytes(self) -> int:
         """Bytes of requests that are not answered yet."""
     def tick(self) -> bool:
