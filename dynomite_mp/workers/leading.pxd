@@ -41,4 +41,5 @@ cdef class Leading(Fanout):
     cdef int shipped(self, Request* effect, int rack, int what) except -1
     cdef int finish_lead(self, Request* request, const char* reply, size_t reply_len) except -1
     cdef void close_lead(self, Request* request) noexcept
-    cdef int lost_lead(self, Request* request, const char* p, size_t n) except -1
+    cdef int next_lead(self, uint32_t token, int lost) except -2
+    cdef int lost_lead(self, Request* request, int lost, const char* p, size_t n) except -1

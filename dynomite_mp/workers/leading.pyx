@@ -285,7 +285,7 @@ cdef class Leading(Fanout):
             if request.state == REQUEST_WAITING:
                 self.ask_next(request, command_row(request.command), p, n, False)
             return 0
-        return self.lost_lead(request, p, n)
+        return self.lost_lead(request, rack, p, n)
 
     cdef void close_lead(self, Request* request) noexcept:
         """It has left nothing undone here."""
@@ -293,14 +293,33 @@ cdef class Leading(Fanout):
             request.is_lead_open = False
             self.open_leads[request.lead_epoch] -= 1
 
-    cdef int lost_lead(self, Request* request, const char* p, size_t n) except -1:
-        """It may have executed the command and told some of the others: all of them look at the key again."""
-        cdef int rack
+    cdef int next_lead(self, uint32_t token, int lost) except -2:
+        """The rack whose owner stands in for that of a lost one, NO_LEAD when there is none."""
+        cdef uint64_t without = <uint64_t>1 << lost
+        cdef int rack, node
+        while True:
+            rack = self.table.leads.best(token, without)
+            if rack == NO_LEAD:
+                return rack
+            node = self.table.owner(rack, token)
+            if node == self.table.local_node or (
+                    node != NO_OWNER and self.peers[node * self.peer_count + token % self.peer_count] is not None):
+                return rack
+            without |= <uint64_t>1 << rack
+
+    cdef int lost_lead(self, Request* request, int lost, const char* p, size_t n) except -1:
+        """It may have executed the command and told some of the others: they copy the key from who leads now.
+
+        What the new lead holds is what counts; were it to copy from the others, it would take back what it has given.
+        """
+        cdef int rack, lead
         self.close_lead(request)
         self.slab.add(self.cells.lead_unknown, 1)
         if n and self.remote is not None and self.table.racks > 1:
+            lead = self.next_lead(request.token, lost)
             for rack in range(self.table.racks):
-                self.missed_by_owner(request, rack, HINT_UNKNOWN, p, n)
+                if rack != lead:
+                    self.missed_by_owner(request, rack, HINT_UNKNOWN, p, n)
         return self.fail(request, E_UNKNOWN)
 
     cdef int executed(self, Request* request, int what, const char* reply, size_t reply_len,
@@ -319,7 +338,7 @@ cdef class Leading(Fanout):
                 self.ask_next(request, row, p, n, False)
             return 0
         if what == OUT_UNREACHABLE or (self.table.racks > 1 and request.executed_ns <= self.stalled_ns):
-            return self.lost_lead(request, p, n)    # another one leads since: the effect would come too late
+            return self.lost_lead(request, self.table.my_rack, p, n)    # another one leads since: the effect would come too late
         self.slab.add(self.cells.lead_executed, 1)
         if request.probed != NULL and request.probed.left:
             buf_append(&request.probed.reply, reply, reply_len)
@@ -329,7 +348,7 @@ cdef class Leading(Fanout):
         buf_clear(&self.effects)
         made = effect_of(row, p, &scan, reply, reply_len, &self.effects)
         if made == EFFECT_FAILED:
-            return self.lost_lead(request, p, n)
+            return self.lost_lead(request, self.table.my_rack, p, n)
         if made == EFFECT_SAME:
             return self.ship(request, p, n, reply, reply_len)
         return self.ship(request, buf_ptr(&self.effects), buf_len(&self.effects) if made == EFFECT_WRITTEN else 0,
@@ -354,7 +373,7 @@ cdef class Leading(Fanout):
             made = effect_of_probes(command_row(request.command), p, &scan, buf_ptr(&seen.reply), buf_len(&seen.reply),
                                     buf_ptr(&seen.replies), buf_len(&seen.replies), wall_ms(), &self.effects)
         if made == EFFECT_FAILED:
-            return self.lost_lead(request, p, n)
+            return self.lost_lead(request, self.table.my_rack, p, n)
         return self.ship(request, buf_ptr(&self.effects), buf_len(&self.effects), buf_ptr(&seen.reply),
                          buf_len(&seen.reply))
 
