@@ -63,9 +63,10 @@ from dynomite_mp.workers.data_path cimport (
     GROUP_RESP2, GROUP_RESP3, GROUPS, HOLD, PAUSE_BUDGET, PAUSE_PRESSURE, REFUSED, TAKEN,
 )
 from dynomite_mp.workers.datastore_conn cimport DatastoreConn
+from dynomite_mp.workers.key_holds cimport KeyHolds
 from dynomite_mp.workers.peer_in_conn cimport PeerInConn
 from dynomite_mp.workers.peer_out_conn cimport PeerOutConn
-from dynomite_mp.workers.peer_service cimport PeerService, is_for_node
+from dynomite_mp.workers.peer_service cimport is_for_node
 from dynomite_mp.workers.request cimport (
     Request, queue_len, queue_push, request_new, request_release, slots_len,
 )
@@ -101,7 +102,7 @@ cdef uint16_t E_SPILL_FAILED = WIRE_ERRORS["spill_failed"].code
 cdef uint16_t E_NO_MEMORY = WIRE_ERRORS["out_of_memory"].code
 
 
-cdef class IoPath(PeerService):
+cdef class IoPath(KeyHolds):
     """The data plane of one io worker."""
 
     def __cinit__(self, *args, **kwargs):
@@ -475,6 +476,8 @@ cdef class IoPath(PeerService):
     cdef int before_flush(self) except -1:
         if self.serves_shards:
             self.serve_shards()
+        if self.draining:
+            self.drain_holds()
         if self.held:
             self.rerun_held()
         return 0
@@ -573,9 +576,9 @@ cdef class IoPath(PeerService):
                 if client.fd >= 0 and self.now_ns > client.linger_until_ns:
                     client.close_now(0)
             self.lingering = [c for c in self.lingering if (<ClientConn>c).fd >= 0]
-        if self.held or self.shard_count > 1:
+        if self.held or self.draining or self.shard_count > 1:
             self.want_turn()
-        self.ticking = bool(self.in_flight or self.held or self.lingering or self.waiting_leads or (
+        self.ticking = bool(self.in_flight or self.held or self.draining or self.lingering or self.waiting_leads or (
             self.remote is not None and slots_len(&self.remote.waiting)))
         return self.ticking
 
