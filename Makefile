@@ -79,7 +79,7 @@ ifneq ($(wildcard tests/sim/test_*.py),)
 	$(PYTEST) -q tests/sim
 endif
 ifneq ($(wildcard tests/e2e/test_*.py),)
-	$(PYTEST) -q tests/e2e
+	$(PYTEST) -q -n 4 tests/e2e  # they wait more than they work
 endif
 
 .PHONY: accept

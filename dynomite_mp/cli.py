@@ -49,7 +49,7 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def commands() -> None:
-    """A sharding and replication layer in front of Redis, Valkey and memcached."""
+    """A sharding and replication layer in front of Redis, Valkey and what speaks their protocol."""
 
 
 # ---- start -----------------------------------------------------------------------------------------------------------
@@ -121,8 +121,9 @@ def start_node(options: "StartOptions", *, daemonize: bool) -> int:
 @click.option("--interval", type=click.FloatRange(0.05, 60), default=None, help="Seconds over which rates are taken.")
 @click.option("--rings", is_flag=True, help="All rings, also those that are idle.")
 def status(conf: str | None, as_json: bool, watch: bool, interval: float | None, rings: bool) -> None:
-    """Processes, rates and rings of a node, or of all nodes of this user.
+    """Processes, rates and rings of a node, or of all nodes.
 
+    Without --conf: all nodes of this user.
     Reads shared memory and /proc only, so it answers when the node does not. Exit code: 0 running, 5 not running,
     7 its supervisor is gone.
     """
@@ -180,7 +181,10 @@ def show_json(nodes: "list[NodeStatus]", *, single: bool) -> None:
 @click.argument("key")
 @conf_option
 def hash_command(key: str, conf: str | None) -> None:
-    """Token of KEY, and with --conf the node of every rack that owns it."""
+    """Token of KEY, and the node of every rack that owns it.
+
+    Without --conf there is no cluster to ask, and only the token is printed.
+    """
     from dynomite_mp.cluster.continuum import continuum_of
     from dynomite_mp.cluster.token import hash_key, tagged
     from dynomite_mp.workers.topology_source import configured_topology
@@ -202,7 +206,7 @@ def hash_command(key: str, conf: str | None) -> None:
 
 @commands.command()
 def version() -> None:
-    """Version of dynomite-mp, Python and the datastore it would run."""
+    """Versions of dynomite-mp, Python and the datastore."""
     from dynomite_mp.errors import StoreError
     from dynomite_mp.store import managed
 
@@ -223,13 +227,16 @@ def conf() -> None:
 @conf.command("check")
 @click.argument("file", type=CONF)
 def conf_check(file: str) -> None:
-    """Everything that is wrong with FILE, with line and column; exit code 3 if anything is."""
+    """Everything that is wrong with FILE, by line and column.
+
+    Exit code: 3 if anything is.
+    """
     sys.exit(check_configuration(file))
 
 
 @conf.command("describe")
 def conf_describe() -> None:
-    """A configuration file with every key, its default and what it means."""
+    """A configuration file with every key, explained."""
     from dynomite_mp import config
 
     click.echo(config.describe(), nl=False)
@@ -252,7 +259,10 @@ def check_configuration(file: str | None) -> ExitCode:
 @click.option("--force", is_flag=True, help="Do not wait for requests in flight.")
 @click.option("--timeout", type=click.FloatRange(min=0), default=None, help="Seconds to wait for the end of the node.")
 def stop(conf: str | None, pid_file: str | None, force: bool, timeout: float | None) -> None:
-    """Drain and stop a node, and wait until the last of its processes is gone."""
+    """Drain and stop a node.
+
+    Waits until the last of its processes is gone.
+    """
     lock, drain_s = lock_of(conf, pid_file)
     pid = running_pid(lock)
     send(pid, signal.SIGTERM)
@@ -270,8 +280,9 @@ def stop(conf: str | None, pid_file: str | None, force: bool, timeout: float | N
 @conf_option
 @click.option("--pid-file", "-p", type=CONF, metavar="FILE", help="Pidfile of the node.")
 def reload_command(conf: str | None, pid_file: str | None) -> None:
-    """Let a node read its configuration again and reopen its log; its log says what has changed.
+    """Let a node read its configuration and reopen its log.
 
+    Its log says what has changed.
     A file with an error is refused here, before the node sees it. A process that was given up is tried again.
     """
     lock, _ = lock_of(conf, pid_file)

@@ -43,7 +43,7 @@ def tokens(nodes: int, hash_name: str) -> None:
 
 @click.group()
 def cluster() -> None:
-    """A whole cluster on this machine: for trying out, tests and benchmarks.
+    """A whole cluster on this machine, to try things out.
 
     Every node has a loopback address and a datastore of its own.
     """
@@ -60,7 +60,7 @@ def cluster() -> None:
 @click.option("--consistency", metavar="LEVEL", help="The settings read_consistency and write_consistency.")
 @click.option("--io-workers", type=click.IntRange(1, 64), metavar="N", help="The setting io_workers.")
 def up(directory: Path | None, settings: tuple[str, ...], **options: Any) -> None:
-    """Make and start a cluster, or start what does not run of one that was made before.
+    """Make and start a cluster, or what does not run of one.
 
     A cluster that was made before keeps its layout and settings, unless settings are given while it is down.
     """
@@ -139,7 +139,10 @@ def show_up(made: "LocalCluster", seconds: float, where: str) -> None:
 @directory_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object with all that is known.")
 def status_command(directory: Path | None, as_json: bool) -> None:
-    """Every node: state, pids, clients. Exit code: 0 all run, 1 some do, 5 none does."""
+    """Every node: state, pids, clients.
+
+    Exit code: 0 all run, 1 some do, 5 none does.
+    """
     from dynomite_mp.local_cluster import LocalCluster
 
     with reported():
@@ -229,7 +232,7 @@ def stop(directory: Path | None, names: tuple[str, ...]) -> None:
 @directory_option
 @nodes_argument
 def kill(directory: Path | None, names: tuple[str, ...]) -> None:
-    """SIGKILL to every process of nodes, their datastores too."""
+    """SIGKILL to all processes of nodes, datastores too."""
     with reported():
         for node in named(directory, names):
             node.kill()
@@ -251,7 +254,10 @@ def start(directory: Path | None, names: tuple[str, ...]) -> None:
 @directory_option
 @click.option("--purge", is_flag=True, help="Remove the data and everything else of the cluster too.")
 def down(directory: Path | None, purge: bool) -> None:
-    """Stop all nodes and free their addresses. The data stays for the next `up`."""
+    """Stop all nodes and free their addresses.
+
+    The data stays for the next `up`.
+    """
     from dynomite_mp.local_cluster import LocalCluster
 
     with reported():

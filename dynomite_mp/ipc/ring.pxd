@@ -64,6 +64,12 @@ cdef class SpscRing:
     cdef int c_peek(self, uint32_t* type, const char** data, size_t* n) noexcept nogil
     # once, and only after c_peek answered 1 and the record was handled
     cdef void c_advance(self) noexcept nogil
+    # several records before any is let go of: c_next moves *pos, c_consumer_pos at first, past the record that it gives
+    # (as c_peek does), and c_let_go(*pos) then lets go of all before it
+    cdef uint64_t c_consumer_pos(self) noexcept nogil
+    cdef int c_next(self, uint64_t* pos, uint32_t* type, const char** data, size_t* n) noexcept nogil
+    cdef void c_let_go(self, uint64_t pos) noexcept nogil
+    cdef int record_at(self, uint64_t pos, RecordHeader** record) noexcept nogil
     # compares the positions, never a cached copy: the test of the sleep protocol
     cdef bint c_is_empty(self) noexcept nogil
     cdef void c_count_drop(self) noexcept nogil

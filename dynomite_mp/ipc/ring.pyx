@@ -124,32 +124,58 @@ cdef class SpscRing:
             if end_pos - self.seen_consumer_pos > mark:
                 shared_store_relaxed(&self.control.high_water_bytes, end_pos - self.seen_consumer_pos)
 
+    cdef int record_at(self, uint64_t pos, RecordHeader** record) noexcept nogil:
+        """1: there is one (perhaps padding), 0: nothing has been published there, -1: what no producer writes."""
+        cdef uint64_t index, length
+        if pos >= self.seen_producer_pos:
+            self.seen_producer_pos = shared_load_acquire(&self.control.producer_pos)
+            if pos == self.seen_producer_pos:
+                return 0
+        if self.seen_producer_pos - pos > self.capacity or pos & (RECORD_ALIGN_BYTES - 1):
+            return -1
+        index = pos & self.mask
+        record[0] = <RecordHeader*>(self.data + index)
+        length = shared_load_acquire_u32(&record[0].length)
+        if (length < RECORD_HEADER_BYTES or stride_of(length) > self.capacity - index
+                or stride_of(length) > self.seen_producer_pos - pos):
+            return -1
+        return -1 if record[0].type == PADDING_TYPE and length != self.capacity - index else 1
+
     cdef int c_peek(self, uint32_t* type, const char** data, size_t* n) noexcept nogil:
-        cdef RingControl* control = self.control
-        cdef RecordHeader* record
-        cdef uint64_t pos, index, length
+        cdef RecordHeader* record = NULL
+        cdef uint64_t pos
+        cdef int found
         while True:
-            pos = shared_load_relaxed(&control.consumer_pos)
-            if pos >= self.seen_producer_pos:
-                self.seen_producer_pos = shared_load_acquire(&control.producer_pos)
-                if pos == self.seen_producer_pos:
-                    return 0
-            if self.seen_producer_pos - pos > self.capacity or pos & (RECORD_ALIGN_BYTES - 1):
-                return -1
-            index = pos & self.mask
-            record = <RecordHeader*>(self.data + index)
-            length = shared_load_acquire_u32(&record.length)
-            if (length < RECORD_HEADER_BYTES or stride_of(length) > self.capacity - index
-                    or stride_of(length) > self.seen_producer_pos - pos):
-                return -1
+            pos = shared_load_relaxed(&self.control.consumer_pos)
+            found = self.record_at(pos, &record)
+            if found <= 0:
+                return found
             if record.type != PADDING_TYPE:
                 type[0] = record.type
                 data[0] = <const char*>record + RECORD_HEADER_BYTES
-                n[0] = <size_t>(length - RECORD_HEADER_BYTES)
+                n[0] = <size_t>(record.length - RECORD_HEADER_BYTES)
                 return 1
-            if length != self.capacity - index:
-                return -1
-            shared_store_release(&control.consumer_pos, pos + length)
+            shared_store_release(&self.control.consumer_pos, pos + record.length)
+
+    cdef uint64_t c_consumer_pos(self) noexcept nogil:
+        return shared_load_relaxed(&self.control.consumer_pos)
+
+    cdef int c_next(self, uint64_t* pos, uint32_t* type, const char** data, size_t* n) noexcept nogil:
+        cdef RecordHeader* record = NULL
+        cdef int found
+        while True:
+            found = self.record_at(pos[0], &record)
+            if found <= 0:
+                return found
+            pos[0] += stride_of(record.length)
+            if record.type != PADDING_TYPE:
+                type[0] = record.type
+                data[0] = <const char*>record + RECORD_HEADER_BYTES
+                n[0] = <size_t>(record.length - RECORD_HEADER_BYTES)
+                return 1
+
+    cdef void c_let_go(self, uint64_t pos) noexcept nogil:
+        shared_store_release(&self.control.consumer_pos, pos)
 
     cdef void c_advance(self) noexcept nogil:
         cdef uint64_t pos = shared_load_relaxed(&self.control.consumer_pos)
@@ -235,6 +261,27 @@ cdef class SpscRing:
         if self.peek() is None:
             raise RuntimeError("advance() on an empty ring")
         self.c_advance()
+
+    def next_records(self, limit):
+        """Up to `limit` records as (type, payload), none of which is let go of, and the position behind them."""
+        cdef uint64_t pos = self.c_consumer_pos()
+        cdef uint32_t type
+        cdef const char* data
+        cdef size_t n
+        cdef int outcome
+        found = []
+        while len(found) < limit:
+            outcome = self.c_next(&pos, &type, &data, &n)
+            if outcome < 0:
+                raise RingCorrupt(f"corrupt record at {pos} of {self!r}")
+            if outcome == 0:
+                break
+            found.append((type, PyBytes_FromStringAndSize(data, n)))
+        return found, pos
+
+    def let_go(self, position):
+        """Done with every record before a position that next_records() gave."""
+        self.c_let_go(position)
 
     def has_room(self, payload_bytes):
         """Whether a payload of that size would be published now; an offer that is not made is not counted."""

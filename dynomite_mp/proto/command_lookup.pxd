@@ -63,6 +63,20 @@ cdef enum:
     KEYS_SORT = 4               # argument 1, and behind the last STORE
     KEYS_GEORADIUS = 5          # argument 1, and behind the last STORE or STOREDIST
 
+    # CommandRow.effect: what the other replicas are sent (column replicate)
+    EFFECT_NONE = 0
+    EFFECT_AS_IS = 1            # the request itself
+    EFFECT_EXPIRE_AT = 2        # the request with its expiry made absolute (proto.expiry)
+    EFFECT_SET = 3              # what follows are functions of proto.effects
+    EFFECT_DELETE = 4
+    EFFECT_POP = 5
+    EFFECT_MEMBERS = 6
+    EFFECT_ELEMENT = 7
+    EFFECT_ID = 8
+    EFFECT_CLAIM = 9
+    EFFECT_GROUP = 10
+    EFFECT_KEYS = 11
+
     # CommandRow.options: what request_refusal (resp.pxd) has to look for
     OPTIONS_FREE = 0
     OPTIONS_BLOCK = 1           # BLOCK of XREAD and XREADGROUP
@@ -121,6 +135,11 @@ cdef struct CommandRow:
     uint8_t resend
     uint8_t options             # OPTIONS_*; not 0: ask request_refusal
     uint8_t is_unordered        # equal replies may list their elements in different orders (resp3_shape set)
+    uint8_t effect              # EFFECT_*
+    uint8_t lead_at             # first argument that may be one of lead_words
+    uint8_t lead_unless         # it is the lack of the word that makes it so
+    const char* lead_words      # with one of these the class is CONFLICT_LEAD: words of lower case, each ended by a
+    #                             NUL, one more at the end; NULL: the class does not depend on options
     uint8_t is_container        # the second argument names a subcommand: subcommand_lookup
 
 

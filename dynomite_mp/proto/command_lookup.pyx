@@ -209,6 +209,13 @@ cdef _fill(CommandRow* out, uint32_t id, row):
     out.options = _options(row, spec)
     out.is_unordered = row.resp3_shape == "set"
     out.is_container = row.name in table.CONTAINERS
+    out.effect = table.EFFECTS.index(row.replicate)
+    if row.lead_if is not None:
+        words = b"".join(word.encode() + b"\0" for word in row.lead_if.words) + b"\0"
+        _NAMES.append(words)
+        out.lead_words = words
+        out.lead_at = row.lead_if.first
+        out.lead_unless = row.lead_if.is_unless
 
 
 cdef _enter(uint32_t id, uint32_t container, bytes word):
@@ -283,6 +290,9 @@ def row_fields(id):
         "options": row.options,
         "is_unordered": bool(row.is_unordered),
         "is_container": bool(row.is_container),
+        "effect": row.effect,
+        "lead_at": row.lead_at,
+        "lead_unless": bool(row.lead_unless),
     }
 
 

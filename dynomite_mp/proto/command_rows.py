@@ -9,6 +9,14 @@ more, the wider arity stands here and the datastore judges. Rows are sorted by f
 commands their ids, which live only inside a process.
 """
 
+LEAD_IF: dict[str, tuple[int, str]] = {
+    "set": (3, "nx xx get ifeq ifne ifdeq ifdne"),
+    "restore": (4, "!replace"),
+    "hsetex": (2, "fnx fxx"),
+}
+"""Rows whose conflict ends in `?`: class lead with one of these words from that argument on; `!`: without it."""
+
+
 SERVED = """\
 # name           arity key_spec  access routing   split merge conflict  replicate        session resend      resp3_shape
 @string
@@ -27,9 +35,9 @@ incrbyfloat      3     1:1:1     write normal     -     -     commute   as_is   
 lcs              -3    1:2:1     read  normal     -     -     -         -                -       always      map_opt
 mget             -2    1:-1:1    read  normal     keys  array -         -                -       always      -
 mset             -3    1:-1:2    write normal     pairs ok    overwrite as_is            -       always      -
-msetnx           -3    1:-1:2    write normal     -     -     lead      effect:keys      -       before_send -
+msetnx           -3    1:-1:2    write normal     -     -     lead      effect:set       -       before_send -
 psetex           4     1:1:1     write normal     -     -     overwrite effect:expire_at -       always      -
-set              -3    1:1:1     write normal     -     -     overwrite effect:expire_at -       always      -
+set              -3    1:1:1     write normal     -     -     overwrite? effect:expire_at -      always      -
 setex            4     1:1:1     write normal     -     -     overwrite effect:expire_at -       always      -
 setnx            3     1:1:1     write normal     -     -     lead      effect:set       -       before_send -
 setrange         4     1:1:1     write normal     -     -     ordered   as_is            -       before_send -
@@ -68,7 +76,7 @@ pexpiretime      2     1:1:1     read  rack_owner -     -     -         -       
 pttl             2     1:1:1     read  rack_owner -     -     -         -                -       always      -
 rename           3     1:2:1     write normal     -     -     lead      effect:keys      -       before_send -
 renamenx         3     1:2:1     write normal     -     -     lead      effect:keys      -       before_send -
-restore          -4    1:1:1     write normal     -     -     overwrite effect:expire_at -       always      -
+restore          -4    1:1:1     write normal     -     -     overwrite? effect:expire_at -      always      -
 scan             -2    -         read  local_node -     -     -         -                -       always      -
 sort             -2    special   write normal     -     -     lead      effect:keys      -       before_send -
 sort_ro          -2    special   read  normal     -     -     -         -                -       always      -
@@ -84,8 +92,8 @@ hexpireat        -6    1:1:1     write normal     -     -     ordered   as_is   
 hexpiretime      -5    1:1:1     read  rack_owner -     -     -         -                -       always      -
 hget             3     1:1:1     read  normal     -     -     -         -                -       always      -
 hgetall          2     1:1:1     read  rack_owner -     -     -         -                -       always      map
-hgetdel          -5    1:1:1     write normal     -     -     lead      effect:keys      -       before_send -
-hgetex           -5    1:1:1     write normal     -     -     lead      effect:keys      -       before_send -
+hgetdel          -5    1:1:1     write normal     -     -     lead      effect:delete    -       before_send -
+hgetex           -5    1:1:1     write normal     -     -     lead      effect:expire_at -       before_send -
 hincrby          4     1:1:1     write normal     -     -     commute   as_is            -       before_send -
 hincrbyfloat     4     1:1:1     write normal     -     -     commute   as_is            -       before_send -
 hkeys            2     1:1:1     read  rack_owner -     -     -         -                -       always      -
@@ -100,8 +108,8 @@ hpttl            -5    1:1:1     read  rack_owner -     -     -         -       
 hrandfield       -2    1:1:1     read  rack_owner -     -     -         -                -       always      pairs_opt
 hscan            -3    1:1:1     read  rack_owner -     -     -         -                -       always      -
 hset             -4    1:1:1     write normal     -     -     ordered   as_is            -       before_send -
-hsetex           -6    1:1:1     write normal     -     -     ordered   effect:expire_at -       before_send -
-hsetnx           4     1:1:1     write normal     -     -     lead      effect:keys      -       before_send -
+hsetex           -6    1:1:1     write normal     -     -     ordered?  effect:expire_at -       before_send -
+hsetnx           4     1:1:1     write normal     -     -     lead      effect:set       -       before_send -
 hstrlen          3     1:1:1     read  normal     -     -     -         -                -       always      -
 httl             -5    1:1:1     read  rack_owner -     -     -         -                -       always      -
 hvals            2     1:1:1     read  rack_owner -     -     -         -                -       always      -
@@ -134,7 +142,7 @@ sinterstore      -3    1:-1:1    write normal     -     -     lead      effect:k
 sismember        3     1:1:1     read  normal     -     -     -         -                -       always      -
 smembers         2     1:1:1     read  normal     -     -     -         -                -       always      set
 smismember       -3    1:1:1     read  normal     -     -     -         -                -       always      -
-smove            4     1:2:1     write normal     -     -     lead      effect:member    -       before_send -
+smove            4     1:2:1     write normal     -     -     lead      effect:element   -       before_send -
 spop             -2    1:1:1     write normal     -     -     lead      effect:members   -       before_send set_opt
 srandmember      -2    1:1:1     read  rack_owner -     -     -         -                -       always      -
 srem             -3    1:1:1     write normal     -     -     commute   as_is            -       before_send -
@@ -188,15 +196,15 @@ geosearchstore   -8    1:2:1     write normal     -     -     lead      effect:k
 @stream
 xack             -4    1:1:1     write normal     -     -     ordered   as_is            -       before_send -
 xadd             -5    1:1:1     write normal     -     -     lead      effect:id        -       before_send -
-xautoclaim       -6    1:1:1     write normal     -     -     lead      effect:keys      -       before_send -
-xclaim           -6    1:1:1     write normal     -     -     lead      effect:keys      -       before_send -
+xautoclaim       -6    1:1:1     write normal     -     -     lead      effect:claim     -       before_send -
+xclaim           -6    1:1:1     write normal     -     -     lead      effect:claim     -       before_send -
 xdel             -3    1:1:1     write normal     -     -     ordered   as_is            -       before_send -
-xgroup|create    -5    2:2:1     write normal     -     -     lead      effect:keys      -       before_send -
+xgroup|create    -5    2:2:1     write normal     -     -     lead      as_is            -       before_send -
 xgroup|createconsumer 5 2:2:1    write normal     -     -     ordered   as_is            -       before_send -
 xgroup|delconsumer 5   2:2:1     write normal     -     -     ordered   as_is            -       before_send -
 xgroup|destroy   4     2:2:1     write normal     -     -     ordered   as_is            -       before_send -
 xgroup|help      2     -         -     local_node -     -     -         -                -       always      -
-xgroup|setid     -5    2:2:1     write normal     -     -     lead      effect:keys      -       before_send -
+xgroup|setid     -5    2:2:1     write normal     -     -     lead      as_is            -       before_send -
 xinfo|consumers  4     2:2:1     read  rack_owner -     -     -         -                -       always      maps
 xinfo|groups     3     2:2:1     read  rack_owner -     -     -         -                -       always      maps
 xinfo|help       2     -         -     local_node -     -     -         -                -       always      -
@@ -205,7 +213,7 @@ xlen             2     1:1:1     read  normal     -     -     -         -       
 xpending         -3    1:1:1     read  rack_owner -     -     -         -                -       always      -
 xrange           -4    1:1:1     read  normal     -     -     -         -                -       always      -
 xread            -4    streams   read  normal     -     -     -         -                -       always      map
-xreadgroup       -7    streams   write normal     -     -     lead      effect:keys      -       before_send map
+xreadgroup       -7    streams   write normal     -     -     lead      effect:group     -       before_send map
 xrevrange        -4    1:1:1     read  normal     -     -     -         -                -       always      -
 xsetid           -3    1:1:1     write normal     -     -     ordered   as_is            -       before_send -
 xtrim            -4    1:1:1     write normal     -     -     ordered   as_is            -       before_send -

@@ -15,8 +15,10 @@ Columns
                answered (here, without a datastore) | refused:<wire error>
   split        none | keys | pairs: a command over several owners may be cut by key, or by key and value
   merge        none | array | sum | ok: how the parts' replies become one
-  conflict     overwrite | commute | ordered | lead | none: what a replica may do with it
-  replicate    as_is | effect:<function> | none: what the other replicas are sent
+  conflict     overwrite | commute | ordered | lead | none: what a replica may do with it; a class with `?` is lead
+               with the options that LEAD_IF names
+  replicate    as_is | effect:<function> | none: what the other replicas are sent (expire_at: expiry.pyx, the others
+               effects.pyx)
   session      none | lease (a datastore connection of its own) | queue (until EXEC) | pin (state of the connection)
   resend       never | before_send | always: may it be sent a second time
   resp3_shape  same, or how a RESP2 reply becomes the RESP3 one: map, maps, set, sets, double, doubles, scores,
@@ -32,7 +34,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from dynomite_mp.errors import WIRE_ERRORS, InternalError
-from dynomite_mp.proto.command_rows import REFUSED, SERVED
+from dynomite_mp.proto.command_rows import LEAD_IF, REFUSED, SERVED
 
 MOST_COMMANDS = 511
 """Ids of commands are cells of the counter slab; 0 is the unknown command's."""
@@ -44,6 +46,10 @@ MERGES = ("none", "array", "sum", "ok")
 CONFLICTS = ("none", "overwrite", "commute", "ordered", "lead")
 SESSIONS = ("none", "lease", "queue", "pin")
 RESENDS = ("never", "before_send", "always")
+EFFECTS = (
+    "none", "as_is", "effect:expire_at", "effect:set", "effect:delete", "effect:pop", "effect:members",
+    "effect:element", "effect:id", "effect:claim", "effect:group", "effect:keys",
+)  # fmt: skip
 CLASSES = ("none", "read", "overwrite", "commute", "ordered", "lead")
 """The words of the columns, in the order of the C enums of command_lookup.pxd."""
 SHAPES = frozenset(
@@ -53,6 +59,16 @@ SHAPES = frozenset(
     )
 )
 SPECIAL_KEYS = frozenset({"sort", "sort_ro", "georadius", "georadiusbymember"})
+
+
+@dataclass(frozen=True, slots=True)
+class LeadIf:
+    """When a command of another class is one of class lead: one of the words, or the lack of it, from argument `first`
+    on; behind the word FIELDS there are no options."""
+
+    first: int
+    words: tuple[str, ...]
+    is_unless: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +88,7 @@ class Command:
     resend: str
     resp3_shape: str
     tested_by: str
+    lead_if: LeadIf | None = None
 
     @property
     def refusal(self) -> str | None:
@@ -113,7 +130,15 @@ def _served() -> Iterator[Command]:
     columns = SERVED.splitlines()[0].lstrip("# ").split()
     for family, cells in _rows(SERVED):
         row = {c: DEFAULTS.get(c, "none") if v == "-" else v for c, v in zip(columns, cells, strict=True)}
-        yield Command(**{**row, "arity": int(row["arity"]), "tested_by": family})  # type: ignore[arg-type]
+        lead_if = _lead_if(row["name"]) if row["conflict"].endswith("?") else None
+        row["conflict"] = row["conflict"].rstrip("?")
+        cells_of_row = {**row, "arity": int(row["arity"]), "tested_by": family, "lead_if": lead_if}
+        yield Command(**cells_of_row)  # type: ignore[arg-type]
+
+
+def _lead_if(name: str) -> LeadIf:
+    first, words = LEAD_IF[name]
+    return LeadIf(first, tuple(words.lstrip("!").split()), words.startswith("!"))
 
 
 def _refused() -> Iterator[Command]:
@@ -152,7 +177,7 @@ def _check(row: Command) -> None:
     wrong = [word for word, allowed in words if word not in allowed]
     if row.refusal is not None and row.refusal not in WIRE_ERRORS:
         wrong.append(row.refusal)
-    if row.replicate not in ("as_is", "none") and not row.replicate.startswith("effect:"):
+    if row.replicate not in EFFECTS or (row.lead_if is not None and row.access != "write"):
         wrong.append(row.replicate)
     if row.key_spec == "special" and row.name not in SPECIAL_KEYS:
         wrong.append("special")

@@ -111,6 +111,8 @@ cdef int request_key(const char* p, RequestScan* s, const CommandRow* row, Span*
 # GET of other keys, COPY .. DB other than 0), else 0. Worth a call only if row.options is not 0.
 cdef uint16_t request_refusal(const char* p, const RequestScan* s, const CommandRow* row) noexcept nogil
 
+# Argument `index` (the command's name is 0) of a complete frame; False: there is none.
+cdef bint nth_arg(const char* p, const RequestScan* s, int64_t index, Span* arg) noexcept nogil
 cdef void walk_args(ArgWalk* w, const char* p, const RequestScan* s) noexcept nogil
 cdef bint walk_next(ArgWalk* w, Span* arg) noexcept nogil
 # 1 the walk has keys, 0 none, -1 malformed (s.error_code); then walk_key gives each key in the order of the frame.

@@ -19,9 +19,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """A failed test shows the last lines of every node's log."""
     report = yield
-    found = getattr(item, "funcargs", {}).get("nodes")
-    if report.failed and report.when == "call" and isinstance(found, Nodes):
-        report.sections.append(("logs of the nodes", found.tails()))
+    if report.failed and report.when == "call":
+        for found in getattr(item, "funcargs", {}).values():
+            if isinstance(found, Nodes):
+                report.sections.append(("logs of the nodes", found.tails()))
+            elif isinstance(found, Node):
+                report.sections.append(("log of the node", found.tail()))
     return report
 
 

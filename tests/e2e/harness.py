@@ -279,16 +279,7 @@ class Node:
 
     def destroy(self) -> None:
         """End whatever is left, the hard way, and remove the runtime directory and the slab."""
-        if self.process is not None and self.process.poll() is None:
-            self.process.kill()
-            self.process.wait(10)
-        left = self.processes()
-        for process in left:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        psutil.wait_procs(left, timeout=10)
-        unlink(self.slab_name)
-        shutil.rmtree(self.runtime_dir, ignore_errors=True)
+        destroy_all([self])
 
     # -- looking at it -----------------------------------------------------------------------------------------------
 
@@ -303,12 +294,7 @@ class Node:
 
     def processes(self) -> list[psutil.Process]:
         """Everything this node has started that still runs, also without its supervisor."""
-        lock = str(self.lock_path)
-        found = []
-        for process in psutil.process_iter():
-            if process.pid != os.getpid() and lock in open_paths(process.pid):
-                found.append(process)
-        return found
+        return holders({str(self.lock_path)})
 
     def command(self, *arguments: str, timeout_s: float = 20.0) -> "subprocess.CompletedProcess[str]":
         """Run the command line tool, for example node.command("status", "--json")."""
@@ -375,10 +361,37 @@ def open_paths(pid: int) -> set[str]:
     """Targets of the open descriptors of a process; none when it is gone."""
     found = set()
     with contextlib.suppress(OSError):
-        for fd in Path(f"/proc/{pid}/fd").iterdir():
+        for fd in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208, a Path each is most of the work
             with contextlib.suppress(OSError):
-                found.add(str(fd.readlink()))
+                found.add(os.readlink(f"/proc/{pid}/fd/{fd}"))  # noqa: PTH115
     return found
+
+
+def holders(locks: set[str]) -> list[psutil.Process]:
+    """Other processes that hold one of these lock files open."""
+    found = []
+    for pid in psutil.pids():
+        if pid != os.getpid() and not locks.isdisjoint(open_paths(pid)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found.append(psutil.Process(pid))
+    return found
+
+
+def destroy_all(nodes: Sequence[Node]) -> None:
+    """End whatever is left of these nodes, together: their supervisors first, lest they start anything anew."""
+    supervisors = [node.process for node in nodes if node.process is not None and node.process.poll() is None]
+    for supervisor in supervisors:
+        supervisor.kill()
+    for supervisor in supervisors:
+        supervisor.wait(10)
+    left = holders({str(node.lock_path) for node in nodes})
+    for process in left:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left, timeout=10)
+    for node in nodes:
+        unlink(node.slab_name)
+        shutil.rmtree(node.runtime_dir, ignore_errors=True)
 
 
 class Nodes:
@@ -412,8 +425,7 @@ class Nodes:
         return made
 
     def destroy(self) -> None:
-        for node in self.made:
-            node.destroy()
+        destroy_all(self.made)
 
     def tails(self) -> str:
         return "\n".join(node.tail() for node in self.made)

@@ -189,6 +189,11 @@ def test_the_life_of_a_cluster_on_the_command_line(tmp_path):
     assert not directory.exists()
 
 
+def hear_interrupts() -> None:
+    """What a shell starts in the background ignores them, and so would what the tests start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupted_up_leaves_nothing_running(tmp_path):
     directory = tmp_path / "c"
     with subprocess.Popen(
@@ -197,6 +202,7 @@ def test_an_interrupted_up_leaves_nothing_running(tmp_path):
         env={**os.environ, "PYTHONPATH": str(REPO)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        preexec_fn=hear_interrupts,
     ) as up:
         try:
             wait_for(lambda: any(directory.glob("*/data/lock")), 20)

@@ -50,6 +50,7 @@ class LoadPlan:
     flood_depth: int = 100_000
     big_share: float = 0.25  # of the clients have a key with values up to `max_value_bytes`
     max_value_bytes: int = 5 * 1024 * 1024
+    unread_bytes_max: int = 1024 * 1024 * 1024  # of values that a client asks for before it waits; floods ask little
     seed: int = 1
 
 
@@ -62,6 +63,7 @@ class LoadResult:
     floods: int = 0
     deepest: int = 0
     biggest_value_bytes: int = 0
+    most_asked_bytes: int = 0  # of values, by one client before it waited for all of them
     connections: int = 0
     sent_bytes: int = 0
     received_bytes: int = 0
@@ -168,6 +170,7 @@ class Client:
         self.counters: dict[bytes, int] = {}
         self.out = bytearray()
         self.cut_bytes = 0
+        self.asked_bytes = 0  # of values, since everything was answered
         self.connection: Connection | None = None
         self.resp3 = False
         self.until = 0.0
@@ -242,6 +245,7 @@ class Client:
         """One pipeline: send it cut at random, then wait for all its replies."""
         assert connection.transport is not None
         rng = self.rng
+        self.asked_bytes = 0
         flood = self.flooder and rng.random() < 0.5
         depth = self.plan.flood_depth if flood else int(2 ** rng.uniform(0, 9))
         self.cut_bytes = (
@@ -285,10 +289,21 @@ class Client:
             await self._send_set(connection, key, small)
         else:
             request, expected = self._request(kind, key)
+            if expected.size > 0 and not small:
+                await self._ask(connection, expected.size)
             self.out += request
             connection.checker.due.append(expected)
         if len(self.out) > self.cut_bytes * 4:
             await self._flush(connection, self.cut_bytes)
+
+    async def _ask(self, connection: Connection, size: int) -> None:
+        """Wait for what is due, if with this value it were more than a client may leave unread."""
+        if self.asked_bytes + size > self.plan.unread_bytes_max:
+            await self._flush(connection, 0)
+            await connection.all_answered()
+            self.asked_bytes = 0
+        self.asked_bytes += size
+        self.result.most_asked_bytes = max(self.result.most_asked_bytes, self.asked_bytes)
 
     def _key_number(self, small: bool) -> int:
         last = SMALL_KEYS - 1 if small else SMALL_KEYS + MEDIUM_KEYS - 1 + self.big

@@ -35,6 +35,7 @@ from tests.load.checked_load import parse_addresses
 from tests.load.steady_ledger import Address, Ledger, fetch_all
 
 CATCH_UP_S = 1.0
+PAUSE_POLL_S = 0.005
 CONNECT_TIMEOUT_S = 2.0
 
 
@@ -52,6 +53,9 @@ class SteadyPlan:
     count_share: float = 0.1  # of the writes are INCR or LPUSH
     seed: int = 1
     protocol: int = 2
+    delete_share: float = 0.0  # of the writes are DEL
+    shared: tuple[bytes, ...] = ()  # counters that other loads increment too
+    fail_over: bool = False  # a client whose connection is lost or refused goes to the next target, as Dyno does
 
 
 @dataclass(frozen=True)
@@ -172,13 +176,23 @@ class SteadyClient:
         self.plan = plan
         self.load = load
         self.rng = random.Random(plan.seed * 7919 + number)
-        self.ledger = Ledger(b"steady:%s:%d:" % (load.run_id, number), plan.keys_per_client, plan.value_bytes)
+        self.ledger = Ledger(
+            b"steady:%s:%d:" % (load.run_id, number), plan.keys_per_client, plan.value_bytes,
+            shared=plan.shared, delete_share=plan.delete_share,
+        )  # fmt: skip
         self.link: Link | None = None
+        self.away = 0  # how many targets it has gone on from its own
+        self.homesick = False
 
     async def run(self) -> None:
         interval = self.plan.clients / self.plan.rate_per_s
         due = self.load.started + interval * self.number / self.plan.clients
         while not self.load.stopping:
+            while self.load.pausing and not self.load.stopping:
+                self.load.resting.add(self.number)
+                await asyncio.sleep(PAUSE_POLL_S)
+                due = max(due, time.monotonic())
+            self.load.resting.discard(self.number)
             now = time.monotonic()
             if due > now:
                 await asyncio.sleep(due - now)
@@ -193,6 +207,8 @@ class SteadyClient:
             self.link.drop()
 
     async def _operation(self, due: float) -> None:
+        if self.homesick:
+            self._go_home()
         operation = self.ledger.choose(self.rng, self.plan.read_share, self.plan.count_share)
         try:
             link = await self._connected()
@@ -204,8 +220,10 @@ class SteadyClient:
             reply = await asyncio.wait_for(link.ask(*operation.args), self.plan.timeout_s)
         except TimeoutError:
             link.drop()
+            self.away += self.plan.fail_over
             self._failed(operation.name, "timeout", f"no reply within {self.plan.timeout_s:g} s")
         except OSError as error:
+            self.away += self.plan.fail_over
             self._failed(operation.name, "lost", str(error))
         else:
             if isinstance(reply, hiredis.ReplyError):
@@ -221,16 +239,30 @@ class SteadyClient:
     async def _connected(self) -> Link:
         if self.link is not None and not self.link.closed:
             return self.link
-        host, port = self.plan.targets[self.number % len(self.plan.targets)]
+        self.load.result.reconnects += self.link is not None
+        for _ in range(len(self.plan.targets) - 1 if self.plan.fail_over else 0):
+            try:
+                return await self._connect()
+            except (OSError, TimeoutError):
+                self.away += 1
+        return await self._connect()
+
+    async def _connect(self) -> Link:
+        host, port = self.plan.targets[(self.number + self.away) % len(self.plan.targets)]
         loop = asyncio.get_running_loop()
-        again = self.link is not None
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             _, link = await loop.create_connection(Link, host, port)
             if self.plan.protocol == 3:
                 await link.ask(b"HELLO", b"3")
-        self.load.result.reconnects += again
         self.link = link
         return link
+
+    def _go_home(self) -> None:
+        """The next operation is for its own target again."""
+        self.homesick = False
+        self.away = 0
+        if self.link is not None:
+            self.link.drop()
 
     def _failed(self, operation: str, kind: str, text: str) -> None:
         at = time.monotonic() - self.load.started
@@ -246,6 +278,8 @@ class SteadyLoad:
         self.run_id = b"%x" % (time.time_ns() & 0xFFFFFFFFFF)
         self.started = 0.0
         self.stopping = False
+        self.pausing = False
+        self.resting: set[int] = set()
         self.clients: list[SteadyClient] = []
         self._thread = threading.Thread(target=lambda: uvloop.run(self.run()), name="steady load", daemon=True)
 
@@ -260,6 +294,24 @@ class SteadyLoad:
         while not self.started:
             time.sleep(0.001)
         return self
+
+    def pause(self) -> None:
+        """Returns when no operation is under way; none begins before `resume`."""
+        self.pausing = True
+        deadline = time.monotonic() + self.plan.timeout_s + CONNECT_TIMEOUT_S * len(self.plan.targets) + 10
+        while len(self.resting) < len(self.clients):
+            if time.monotonic() > deadline:
+                raise RuntimeError("the steady load did not pause")
+            time.sleep(PAUSE_POLL_S)
+
+    def resume(self) -> None:
+        self.pausing = False
+
+    def go_home(self) -> None:
+        """Every client goes back to its own target, between two operations."""
+        for client in self.clients:
+            if client.away:
+                client.homesick = True
 
     def stop(self) -> SteadyResult:
         if not self.stopping:

@@ -2,7 +2,8 @@
 
 A write is sent (its outcome unknown), then acknowledged, or left unknown for good after an error. A read is right when
 it returns the last acknowledged value or one of a later write of unknown outcome; that one counts as acknowledged from
-then on. An older value, or none, is a lost write.
+then on. An older value, or none without a DEL, is a lost write. Shared counters are incremented by other clients too;
+each client counts only what it added.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class Entry:
     acknowledged: int = 0
     unknown: set[int] = field(default_factory=set)
     pushed: set[int] = field(default_factory=set)
+    deletes: set[int] = field(default_factory=set)  # which of the above sequences are DELs
     maybe_more: int = 0  # increments of unknown outcome since the last acknowledged one
 
 
@@ -45,20 +47,24 @@ def make_value(key: bytes, sequence: int, size: int) -> bytes:
     return (b"%d:" % sequence + digest * (size // 64 + 1))[: max(size, 12)]
 
 
-def _sequence_of(value: bytes) -> int:
+def sequence_of(value: bytes) -> int:
     head = value.split(b":", 1)[0]
     return int(head) if head.isdigit() else -1
 
 
 class Ledger:
-    """Keys with `prefix`: values, one counter, one list."""
+    """Keys with `prefix`: values, one counter, one list; and counters that are `shared` with other clients."""
 
-    def __init__(self, prefix: bytes, keys: int, value_bytes: int) -> None:
+    def __init__(
+        self, prefix: bytes, keys: int, value_bytes: int, *, shared: Sequence[bytes] = (), delete_share: float = 0.0
+    ) -> None:
         self.keys = [prefix + b"%d" % n for n in range(keys)]
         self.counter = prefix + b"count"
         self.list = prefix + b"list"
         self.value_bytes = value_bytes
-        self.entries: dict[bytes, Entry] = {key: Entry() for key in (*self.keys, self.counter, self.list)}
+        self.shared = list(shared)
+        self.delete_share = delete_share
+        self.entries: dict[bytes, Entry] = {key: Entry() for key in (*self.keys, self.counter, self.list, *shared)}
         self.sequence = 0
 
     def choose(self, rng: random.Random, read_share: float, count_share: float) -> Operation:
@@ -73,26 +79,38 @@ class Ledger:
             return Operation("INCR", self.counter, (b"INCR", self.counter))
         if dice < count_share:
             return Operation("LPUSH", self.list, (b"LPUSH", self.list, number), self.sequence)
+        if self.shared and dice < 1.25 * count_share:
+            return Operation("SHARED", counter := rng.choice(self.shared), (b"INCR", counter))
+        if dice > 1 - self.delete_share:
+            return Operation("DEL", key, (b"DEL", key), self.sequence)
         value = make_value(key, self.sequence, self.value_bytes)
         return Operation("SET", key, (b"SET", key, value), self.sequence)
 
     def sent(self, operation: Operation) -> None:
         """From now on it may be applied."""
         entry = self.entries[operation.key]
-        if operation.name == "INCR":
+        if operation.name in ("INCR", "SHARED"):
             entry.maybe_more += 1
-        elif operation.name in ("SET", "LPUSH"):
+        elif operation.name != "GET":
             entry.unknown.add(operation.sequence)
+            if operation.name == "DEL":
+                entry.deletes.add(operation.sequence)
 
     def acknowledged(self, operation: Operation, reply: Any) -> str:
         """Book a reply; what is wrong with it, or nothing."""
         entry = self.entries[operation.key]
         if operation.name == "GET":
             return self._read(operation.key, reply)
-        if operation.name == "SET":
+        if operation.name in ("SET", "DEL"):
             entry.acknowledged = operation.sequence
             entry.unknown = {other for other in entry.unknown if other > operation.sequence}
-            return "" if reply == b"OK" else f"SET {operation.key!r} was answered with {reply!r}"
+            entry.deletes = {other for other in entry.deletes if other >= operation.sequence}
+            is_right = reply == b"OK" if operation.name == "SET" else reply in (0, 1)
+            return "" if is_right else f"{operation.name} {operation.key!r} was answered with {reply!r}"
+        if operation.name == "SHARED":
+            entry.acknowledged += 1
+            entry.maybe_more -= 1
+            return "" if isinstance(reply, int) else f"INCR {operation.key!r} was answered with {reply!r}"
         if operation.name == "LPUSH":
             entry.unknown.discard(operation.sequence)
             entry.pushed.add(operation.sequence)
@@ -109,12 +127,12 @@ class Ledger:
     def _read(self, key: bytes, reply: Any) -> str:
         entry = self.entries[key]
         if reply is None:
-            return (
-                f"GET {key!r} gave nothing, write {entry.acknowledged} was acknowledged" if entry.acknowledged else ""
-            )
+            if not entry.acknowledged or entry.deletes & (entry.unknown | {entry.acknowledged}):
+                return ""
+            return f"GET {key!r} gave nothing, write {entry.acknowledged} was acknowledged"
         if not isinstance(reply, bytes):
             return f"GET {key!r} gave {reply!r}"
-        sequence = _sequence_of(reply)
+        sequence = sequence_of(reply)
         if sequence != entry.acknowledged and sequence not in entry.unknown:
             return f"GET {key!r} gave write {sequence}, not {entry.acknowledged} or one of {sorted(entry.unknown)}"
         if reply != make_value(key, sequence, self.value_bytes):

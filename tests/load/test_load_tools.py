@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import os
 import signal
@@ -121,6 +122,19 @@ def test_checked_load_passes_a_right_store_and_sees_a_wrong_byte(store: BareStor
         proxy.flip_reply_byte(after_bytes=20_000)
         wrong = checked_load(LoadPlan((proxy.address,), seconds=1.0, clients=10, flooders=0, seed=12))
     assert wrong.error_count == 1, wrong.errors
+
+
+def test_checked_load_leaves_no_more_unread_than_it_may(store: BareStore) -> None:
+    """A server may close a client that asks for much and reads little; the load must not be that client unless told."""
+    asked = []
+    for unread_bytes_max in (1_000_000_000, 250_000):
+        plan = LoadPlan(((store.host, store.port),), 1.0, clients=4, flooders=0, big_share=1, max_value_bytes=200_000)
+        result = checked_load(dataclasses.replace(plan, unread_bytes_max=unread_bytes_max))
+        assert result.errors == []
+        asked.append(result.most_asked_bytes)
+        with redis.Redis(store.host, store.port) as client:
+            client.flushall()
+    assert asked[0] > 250_000 >= asked[1] > 0
 
 
 def test_steady_load_keeps_books_through_a_cut_and_sees_a_lost_write(store: BareStore) -> None:

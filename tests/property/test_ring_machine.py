@@ -86,6 +86,17 @@ class RingMachine(RuleBasedStateMachine):
         assert self.consumer.drain(lambda *record: drained.append(record), limit) == len(expected)
         assert drained == expected
 
+    @rule(limit=st.integers(0, 6), dies=st.booleans())
+    def look_at_several_then_let_go(self, limit: int, dies: bool) -> None:
+        """Who dies before it lets go leaves all of them to its successor."""
+        found, position = self.consumer.next_records(limit)
+        assert found == [entry[1:] for entry in self.model.entries if entry[1]][:limit]
+        if not dies:
+            self.consumer.let_go(position)
+            for record in found:
+                assert self.model.peek() == record
+                self.model.advance()
+
     @rule(keep_old=st.booleans())
     def producer_dies_between_records(self, keep_old: bool) -> None:
         self.producer = self.early if keep_old else SpscRing(self.memory, 0, self.capacity_bytes)
