@@ -15,6 +15,10 @@ cdef class HybridClock:
 
     cdef uint64_t now(self, uint64_t unix_ns) noexcept nogil
     cdef bint follow(self, uint64_t remote, uint64_t unix_ns) noexcept nogil
+    cdef inline uint64_t reading(self, uint64_t unix_ns) noexcept nogil:
+        # The time, without giving out a stamp.
+        cdef uint64_t stamp = stamp_of_ns(unix_ns) + <uint64_t>(self.shift + self.ahead)
+        return stamp if stamp > self.last else self.last
     cdef uint64_t limit(self, uint64_t unix_ns) noexcept nogil
     cdef inline void pass_over(self, uint64_t stamp) noexcept nogil:
         # The next stamp is above this one, whatever the clock says.

@@ -2,6 +2,7 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from dynomite_mp.cluster.quorum cimport ReplySet
+from dynomite_mp.cluster.write_table cimport WriteId
 
 cdef enum RequestState:
     REQUEST_WAITING = 0             # no reply yet
@@ -28,6 +29,9 @@ cdef struct Request:
     uint16_t part                   # number among the parent's parts
     uint16_t primary                # of a fan-out: this rack's number when it was sent
     uint16_t error_code             # why the last target could not answer
+    uint64_t stamp                  # of a write; 0: it has none. In a reply that says stale: the newest that is known
+    WriteId id                      # of a stamped write
+    uint64_t key_hash               # of a write of one key (cluster.write_table)
     uint64_t refused_racks          # whose datastore answered an error, while none has taken the write
     uint16_t remote_pending         # other datacenters whose verdict is awaited
     uint8_t klass                   # command class, for counters
@@ -43,6 +47,12 @@ cdef struct Request:
     uint8_t primary_failed          # PLAN_ONE_WRITE: this rack's owner will not answer
     uint8_t is_owed                 # a write: replicas that miss it are told to the replication process
     uint8_t is_taken                # a write that a replica has taken
+    uint8_t conflict                # class of a write
+    uint8_t marks                   # EXTENSION_* of the asking node
+    uint8_t reply_marks             # EXTENSION_* for its reply
+    uint8_t is_foreign              # stamped by another coordinator
+    uint8_t is_behind               # whose clock is behind: the reply tells the time
+    uint8_t is_restamped            # sent once more with a newer stamp
     uint8_t has_reserve             # another rack's reply is kept in case
     uint8_t reserve_len             # of reserve, when it is short; else it stands in .reply
     char[24] reserve
