@@ -139,7 +139,7 @@ cdef class Stamps(Answers):
         memset(&extension, 0, sizeof(Extension))
         extension.fields = EXTENSION_STAMP | EXTENSION_ORIGIN
         extension.clock = self.clock.last
-        extension.flags = request.marks
+        extension.flags = request.marks & EXTENSION_RESENT
         extension.protocol = 2 + request.group
         extension.stamp = request.stamp
         extension.origin_node = request.id.origin_node
