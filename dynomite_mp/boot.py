@@ -27,6 +27,7 @@ from dynomite_mp.paths import NodePaths
 from dynomite_mp.pidfile import Held, LockedFile
 from dynomite_mp.process import raise_file_limit
 from dynomite_mp.process_title import process_title
+from dynomite_mp.identity import NodeIdentity
 from dynomite_mp.store import managed
 from dynomite_mp.store.managed import ManagedStore
 
@@ -67,6 +68,7 @@ class Boot:
     locks: list[LockedFile] = field(default_factory=list)
     pid_file: LockedFile | None = None
     store: ManagedStore | None = None
+    identity: NodeIdentity = NodeIdentity(1, 1)
 
     @property
     def lock_fds(self) -> frozenset[int]:
@@ -112,6 +114,7 @@ def prepare(options: StartOptions) -> Boot:
         raise_file_limit()
         boot.paths.make()
         _take_locks(boot)
+        boot.identity = NodeIdentity.next(boot.paths.data_dir)
         sweep_slabs()
         boot.listeners.bind(config.stats_listen, config.io_workers)
         if config.datastore is None:

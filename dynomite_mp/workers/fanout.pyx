@@ -247,7 +247,7 @@ cdef class Fanout(Writes):
             return DOWN
         if may_hold and buf_len(&conn.outbuf) > self.datastore_bytes:
             return HOLD
-        if request.stamp and self.admission(request, row, p, n) != NOTE_APPLY:
+        if request.stamp and self.is_stamping and self.admission(request, row, p, n) != NOTE_APPLY:
             return self.skip(request, rack)
         slot = conn.enqueue(NULL, 0, p, n)
         if slot == NULL:

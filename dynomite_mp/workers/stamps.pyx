@@ -32,6 +32,8 @@ from dynomite_mp.proto.resp cimport FRAME_OK, KeyWalk, RequestScan, Span, next_r
 from dynomite_mp.workers.answers cimport Answers
 from dynomite_mp.workers.conn cimport Conn
 from dynomite_mp.workers.request cimport Request
+from dynomite_mp.workers.source_conn cimport SourceConn
+from dynomite_mp.workers.target_conn cimport TargetConn
 
 cdef enum:
     FAMILIES = 512
@@ -50,6 +52,13 @@ cdef inline uint64_t unix_ns() noexcept nogil:
     cdef timespec ts
     clock_gettime(CLOCK_REALTIME, &ts)
     return <uint64_t>ts.tv_sec * 1000000000 + <uint64_t>ts.tv_nsec
+
+
+cdef str address_of(Conn conn):
+    """Of the node at the other end, as far as it is known."""
+    if isinstance(conn, SourceConn):
+        return str((<SourceConn>conn).address)
+    return (<TargetConn>conn).owner.node.address if conn is not None else ""
 
 
 cdef class Stamps(Answers):
@@ -93,6 +102,8 @@ cdef class Stamps(Answers):
     cdef int adopt_extension(self, Request* request, const Extension* extension) except -1:
         """What a peer's frame says of its request."""
         request.marks = <uint8_t>extension.flags
+        if not self.is_stamping:
+            return 0
         if extension.fields & (EXTENSION_STAMP | EXTENSION_ORIGIN) == EXTENSION_STAMP | EXTENSION_ORIGIN:
             request.stamp = extension.stamp
             request.id.origin_node = extension.origin_node
@@ -101,8 +112,7 @@ cdef class Stamps(Answers):
             request.id.sequence = extension.sequence
             request.conflict = <uint8_t>extension.conflict_class
             request.is_foreign = True
-            if self.is_stamping:
-                self.adopt(request, extension.clock)
+            self.adopt(request, extension.clock)
         return 0
 
     cdef int adopt(self, Request* request, uint64_t clock) except -1:
@@ -123,7 +133,7 @@ cdef class Stamps(Answers):
             return 0
         self.slab.add(self.cells.clock_skews, 1)
         if self.on_skew is not None:
-            self.on_skew(conn)
+            self.on_skew(address_of(conn))
         return 0
 
     cdef int heard_clock(self, Conn conn, uint64_t clock) except -1:
@@ -202,7 +212,7 @@ cdef class Stamps(Answers):
         cdef KeyWalk walk
         cdef Span key
         cdef int64_t index
-        cdef int verdict
+        cdef int verdict = NOTE_APPLY
         cdef int applied = 0
         cdef list old = []
         cdef uint32_t token = 0
