@@ -19,6 +19,7 @@ from dynomite_mp import log
 from dynomite_mp.config import Config
 from dynomite_mp.enums import DataStore, ExitCode
 from dynomite_mp.errors import ConfigError, DynomiteError, StoreError
+from dynomite_mp.identity import NodeIdentity
 from dynomite_mp.ipc.segment import unlink
 from dynomite_mp.ipc.slab import Slab, SlabError
 from dynomite_mp.listeners import Listeners
@@ -27,7 +28,6 @@ from dynomite_mp.paths import NodePaths
 from dynomite_mp.pidfile import Held, LockedFile
 from dynomite_mp.process import raise_file_limit
 from dynomite_mp.process_title import process_title
-from dynomite_mp.identity import NodeIdentity
 from dynomite_mp.store import managed
 from dynomite_mp.store.managed import ManagedStore
 
@@ -68,7 +68,7 @@ class Boot:
     locks: list[LockedFile] = field(default_factory=list)
     pid_file: LockedFile | None = None
     store: ManagedStore | None = None
-    identity: NodeIdentity = NodeIdentity(1, 1)
+    identity: NodeIdentity = field(default_factory=lambda: NodeIdentity(1, 1))
 
     @property
     def lock_fds(self) -> frozenset[int]:

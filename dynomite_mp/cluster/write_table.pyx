@@ -18,7 +18,7 @@ Invariants: fixed memory, touched only as it is used; what was forgotten is neve
 again and is not above the floor of its bucket is not applied, its key is copied. Ties of stamps: the larger node wins.
 """
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 

@@ -12,8 +12,8 @@ request that has been answered, or was asked by a predecessor of this process, i
 from libc.stdint cimport uint32_t, uint64_t
 
 from dynomite_mp.ipc.message_codec cimport (
-    HEAD_BYTES_MAX, HINT_HEAD_BYTES_MAX, MESSAGE_HINT, MESSAGE_KEY_COPY, MESSAGE_REPLICATE, Hint, Replicate, encode_hint_head,
-    encode_replicate_head,
+    HEAD_BYTES_MAX, HINT_HEAD_BYTES_MAX, MESSAGE_HINT, MESSAGE_KEY_COPY, MESSAGE_REPLICATE, Hint, Replicate,
+    encode_hint_head, encode_replicate_head,
 )
 from dynomite_mp.ipc.counters cimport SlabWriter
 from dynomite_mp.ipc.ring cimport SpscRing

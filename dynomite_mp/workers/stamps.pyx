@@ -5,7 +5,7 @@ from their frames, and asks the table of recent writes (cluster.write_table) whe
 
     client's write    --stamp--> id, stamp --describe_write--> Extension of the copies' frames, REPLICATE, HINT
     peer's write      --adopt--> the same id and stamp; a C node's gets ones of this node
-    own datastore     <--note-- APPLY | skip: a success without the datastore | and KEY_COPY: to be copied from elsewhere
+    own datastore     <--note-- APPLY | skip: a success without the datastore | KEY_COPY: to be copied from elsewhere
 
 What it is not: it sends nothing; nothing is stamped while every key has one replica only.
 

@@ -1,4 +1,4 @@
-"""The table of recent writes: it decides as the model that forgets nothing, and what it forgot it never takes for new."""
+"""The table of recent writes: it decides as the model that forgets nothing; what it forgot it never takes for new."""
 
 import hypothesis.strategies as st
 from hypothesis import given, settings

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import hiredis
-import pytest
 import pytest_asyncio
 
 from dynomite_mp.proto.dnode import (
