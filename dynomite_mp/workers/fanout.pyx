@@ -9,6 +9,7 @@ errors, losses, deadlines, silence - into one outcome per rack.
     PLAN_ONE_READ     owner in this rack            its reply; unreachable: the next rack's owner
     PLAN_ONE_WRITE    owner in every rack           this rack's reply; unreachable: the first other rack's
     PLAN_*QUORUM      owner in every rack           what cluster.quorum says
+    PLAN_LEAD         one rack's owner              its reply (leading.pyx)
     any write         + one record for all other datacenters (RemoteLane)
 
 What it is not: it does not frame, and it does not talk to sockets; it never re-sends a write.
@@ -29,16 +30,18 @@ from dynomite_mp.cluster.quorum cimport (
     reply_set_good, reply_set_new,
 )
 from dynomite_mp.cluster.route cimport (
-    NO_OWNER, PLAN_EACH_SAFE_QUORUM, PLAN_LOCAL, PLAN_ONE_READ, PLAN_ONE_WRITE, PLAN_QUORUM,
+    NO_OWNER, PLAN_EACH_SAFE_QUORUM, PLAN_EFFECT, PLAN_LEAD, PLAN_LOCAL, PLAN_ONE_READ, PLAN_ONE_WRITE, PLAN_QUORUM,
     RouteTable,
 )
 from dynomite_mp.cluster.write_table cimport NOTE_APPLY, NOTE_APPLY_AND_COPY, NOTE_DUPLICATE
 from dynomite_mp.proto.buffer cimport buf_len, buf_ptr
 from dynomite_mp.proto.command_lookup cimport (
-    ACCESS_WRITE, KEYS_NONE, ROUTING_ALL_NODES, ROUTING_LOCAL_NODE, ROUTING_RACK_OWNER, CommandRow, command_row,
+    ACCESS_WRITE, CONFLICT_LEAD, KEYS_NONE, ROUTING_ALL_NODES, ROUTING_LOCAL_NODE, ROUTING_RACK_OWNER,
+    CommandRow, command_row,
 )
 from dynomite_mp.proto.dnode cimport (
-    DNODE_HEADER_MOST, DNODE_REQ, EXTENSION_MOST, EXTENSION_NOT_EXECUTED, EXTENSION_STALE, Extension,
+    DNODE_HEADER_MOST, DNODE_REQ, EXTENSION_LEAD, EXTENSION_LEVEL_SHIFT, EXTENSION_MOST, EXTENSION_NOT_EXECUTED,
+    EXTENSION_STALE, Extension,
     encode_extension,
 )
 from dynomite_mp.proto.wire_errors cimport error_text
@@ -59,6 +62,7 @@ from dynomite_mp.workers.writes cimport HINT_MISSED, HINT_UNKNOWN, Writes
 
 from dynomite_mp.enums import NodeState
 from dynomite_mp.errors import WIRE_ERRORS
+from dynomite_mp.proto.resp3_shape import reshape_frame
 
 cdef enum:
     RESTAMPS_MOST = 3               # times that one write is sent again with a newer stamp
@@ -81,6 +85,11 @@ cdef uint16_t E_NO_QUORUM = WIRE_ERRORS["no_quorum"].code
 cdef uint16_t E_NO_MEMORY = WIRE_ERRORS["out_of_memory"].code
 
 
+cdef bytes _NOT_LEAD = WIRE_ERRORS["not_lead"].text.encode()
+cdef const char* NOT_LEAD = _NOT_LEAD
+cdef size_t NOT_LEAD_LEN = len(_NOT_LEAD)
+
+
 cdef class Fanout(Writes):
     # ---- to the targets
 
@@ -91,24 +100,44 @@ cdef class Fanout(Writes):
         if request.is_write and not self.order.may_go(request.group, order_bucket(request.token), request.is_wide,
                                                       self.rerunning) and request.parent == NULL:
             return HOLD
-        if request.is_write and self.is_stamping and request.stamp == 0 and row.key_kind != KEYS_NONE:
-            self.stamp(request)
         if row.routing == ROUTING_ALL_NODES and not request.is_local_only:
             return self.to_all_nodes(request, row, p, n)
+        if request.is_lead_asked:
+            return self.lead_asked(request, row, p, n)
         if (self.table.is_alone or request.is_local_only or row.key_kind == KEYS_NONE
                 or row.routing == ROUTING_LOCAL_NODE):
             request.mode = PLAN_LOCAL
+            if request.is_write and self.is_stamping and request.stamp == 0 and row.key_kind != KEYS_NONE:
+                self.stamp(request)
             taken = self.to_datastore(request, self.table.my_rack, row, p, n, request.parent == NULL)
             if taken == DOWN:
                 request.reply_marks |= EXTENSION_NOT_EXECUTED
                 self.fail(request, request.error_code)
                 return REFUSED
             return taken
+        if ((row.conflict == CONFLICT_LEAD or row.lead_words != NULL) and not request.is_forwarded
+                and (self.table.racks > 1 or self.table.has_remote)):
+            taken = self.to_lead(request, row, p, n)
+            if taken != AS_BEFORE:
+                return taken
         request.mode = <unsigned char>self.table.plan(
             request.is_write, request.level, row.routing == ROUTING_RACK_OWNER)
         if request.mode == PLAN_ONE_READ:
             return self.read_next(request, row, p, n, request.parent == NULL)
         return self.copy_to_racks(request, row, p, n)
+
+    cdef int to_lead(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1:
+        """Hook of leading: a write that has other replicas and may be of class lead."""
+        raise NotImplementedError
+
+    cdef int lead_asked(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1:
+        """Hook of leading: a peer takes this node for the lead."""
+        raise NotImplementedError
+
+    cdef int lead_outcome(self, Request* request, int rack, int what, const char* reply, size_t reply_len,
+                          const char* p, size_t n) except -1:
+        """Hook of leading: what became of a request of PLAN_LEAD, PLAN_EFFECT or PLAN_PROBE."""
+        raise NotImplementedError
 
     cdef int read_next(self, Request* request, const CommandRow* row, const char* p, size_t n, bint is_first) except -1:
         """Ask the next rack's owner; this rack's first."""
@@ -170,6 +199,8 @@ cdef class Fanout(Writes):
         request.primary = <uint16_t>self.table.my_rack
         if request.is_write:
             self.expect(request)
+            if self.is_stamping and request.stamp == 0:
+                self.stamp(request)
         request.remote_pending = <uint16_t>self.table.remote_dcs if request.mode == PLAN_EACH_SAFE_QUORUM else 0
         taken = self.to_each_rack(request, row, p, n, request.parent == NULL)
         if taken == HOLD:
@@ -321,11 +352,13 @@ cdef class Fanout(Writes):
             request.error_code = E_PEER_TIMEOUT
             self.slab.add(self.cells.peer_dropped, 1)
             return DOWN
-        if request.stamp and conn.is_ours:
+        if request.stamp and request.mode != PLAN_LEAD and conn.is_ours:
             data_len = self.describe_write(request, &data)
-        elif request.group == GROUP_RESP3 and conn.is_ours:
+        elif conn.is_ours and (request.group == GROUP_RESP3 or request.mode == PLAN_LEAD):
             memset(&extension, 0, sizeof(Extension))
-            extension.protocol = 3
+            extension.protocol = 3 if request.group == GROUP_RESP3 else 2
+            if request.mode == PLAN_LEAD:
+                extension.flags = EXTENSION_LEAD | <uint32_t>request.level << EXTENSION_LEVEL_SHIFT
             data = own
             data_len = encode_extension(own, &extension)
         slot = conn.enqueue_frame(head, DNODE_REQ, data, data_len, p, n)
@@ -346,6 +379,7 @@ cdef class Fanout(Writes):
         cdef TargetConn conn = <TargetConn>target
         cdef Request* request = slot.request
         cdef int what = OUT_GOOD
+        cdef bytes shaped
         self.count_reply(conn, slot, n, is_error)
         if slot.is_write:
             self.order.answered((<DatastoreConn>conn).group, slot.bucket, slot.is_write == 2)
@@ -356,6 +390,9 @@ cdef class Fanout(Writes):
             if self.table.racks > 1 and says_unreachable(p, n):
                 what = OUT_UNREACHABLE
                 request.error_code = E_DATASTORE_DOWN
+        elif request.group == GROUP_RESP3 and n and p[0] != c"+" and p[0] != c":" and is_c_node(conn):
+            shaped = reshape_frame(request.command, buf_ptr(&conn.outbuf)[slot.head_len:slot.size], p[:n])
+            p, n = shaped, len(shaped)
         if request.is_owed:
             what = self.note_reply(request, conn, slot, what, p, n)
             if what == OUT_AGAIN:
@@ -375,7 +412,7 @@ cdef class Fanout(Writes):
             self.missed(request, conn, HINT_MISSED, p, n)
             return OUT_UNREACHABLE
         if (marks & EXTENSION_STALE and slot.rack == request.primary and not request.is_foreign
-                and request.is_restamped < RESTAMPS_MOST):
+                and request.mode < PLAN_LEAD and request.is_restamped < RESTAMPS_MOST):
             self.clock.pass_over((<PeerOutConn>conn).reply_stamp)
             self.send_again(request, p, n)
             return OUT_AGAIN
@@ -402,7 +439,11 @@ cdef class Fanout(Writes):
         request.racks_tried = <uint16_t>self.table.racks        # its time is up wherever it might go
         if request.is_owed:
             self.missed(request, conn, HINT_UNKNOWN, p + slot.head_len, n - slot.head_len)
-        self.outcome(request, slot.rack, OUT_UNREACHABLE, NULL, 0, NULL, 0)
+        if request.mode >= PLAN_LEAD:
+            p, n = p + slot.head_len, n - slot.head_len
+        else:
+            p, n = NULL, 0                          # it goes nowhere else
+        self.outcome(request, slot.rack, OUT_UNREACHABLE, NULL, 0, p, n)
         request_release(request)
         return 0
 
@@ -418,7 +459,9 @@ cdef class Fanout(Writes):
         if request.is_owed:
             self.missed(request, <TargetConn>target, HINT_MISSED if slot.is_unsent else HINT_UNKNOWN,
                         p + slot.head_len, n - slot.head_len)
-        self.outcome(request, slot.rack, OUT_UNREACHABLE, NULL, 0, p + slot.head_len, n - slot.head_len)
+        self.outcome(request, slot.rack,
+                     OUT_UNSENT if slot.is_unsent and request.mode == PLAN_LEAD else OUT_UNREACHABLE, NULL, 0,
+                     p + slot.head_len, n - slot.head_len)
         request_release(request)
         return 0
 
@@ -434,7 +477,8 @@ cdef class Fanout(Writes):
             slot = slots_at(&conn.slots, at)
             request = slot.request
             if request != NULL and (
-                    (request.mode == PLAN_ONE_READ and request.racks_tried < self.table.racks)
+                    request.mode == PLAN_EFFECT
+                    or (request.mode == PLAN_ONE_READ and request.racks_tried < self.table.racks)
                     or (request.mode == PLAN_ONE_WRITE and slot.rack == request.primary and request.pending > 1)
                     or (request.mode == PLAN_ONE_WRITE and slot.rack == request.primary and request.has_reserve)):
                 slot.request = NULL
@@ -493,6 +537,8 @@ cdef class Fanout(Writes):
         """What became of one target; p[:n] are the request's own bytes, where it may go elsewhere (else n == 0)."""
         if request.pending:
             request.pending -= 1
+        if request.mode >= PLAN_LEAD:
+            return self.lead_outcome(request, rack, what, reply, reply_len, p, n)
         if request.state != REQUEST_WAITING:
             return 0
         if request.mode == PLAN_ONE_WRITE:
@@ -571,6 +617,18 @@ cdef class Fanout(Writes):
                 digest = digest_of(command_row(request.command), reply, n)
             return self.decide(request, reply_set_good(replies, rack, digest))
         return self.decide(request, reply_set_bad(replies, rack, what == OUT_ERROR))
+
+    cdef bint all_can_lead(self, uint32_t token) except -1:
+        """Whether every owner of the key in this datacenter that can be seen knows what a lead is."""
+        cdef int rack, node
+        cdef PeerOutConn conn
+        for rack in range(self.table.racks):
+            node = self.table.owner(rack, token)
+            if node != self.table.local_node and node != NO_OWNER:
+                conn = <PeerOutConn>self.peers[node * self.peer_count + token % self.peer_count]
+                if conn is not None and (not conn.is_ours or conn.cipher is not None):
+                    return False
+        return True
 
     cdef bint all_ours(self, Request* request) except -1:
         """Whether no owner of the key in this datacenter is a C node."""
@@ -678,6 +736,11 @@ cdef class Fanout(Writes):
         self.connect_on_demand = connect
 
 
+cdef bint is_c_node(TargetConn conn):
+    """Whoever is, answers in RESP2 whatever its client speaks."""
+    return isinstance(conn, PeerOutConn) and not (<PeerOutConn>conn).is_ours
+
+
 cdef bint starts(const char* p, size_t n, const char* word, size_t len) noexcept nogil:
     return n >= len and memcmp(p, word, len) == 0
 
@@ -685,10 +748,11 @@ cdef bint starts(const char* p, size_t n, const char* word, size_t len) noexcept
 cdef bint says_unreachable(const char* p, size_t n) noexcept nogil:
     """Error replies that mean that the datastore was not asked: the store's own, and those of C nodes (3.9)."""
     return (starts(p, n, b"-LOADING", 8) or starts(p, n, b"-MASTERDOWN", 11) or starts(p, n, b"-ERR Storage: ", 14)
-            or starts(p, n, b"-ERR Peer: ", 11) or starts(p, n, b"-ERR Dynomite: Dynomite's current state", 39))
+            or starts(p, n, b"-ERR Peer: ", 11) or starts(p, n, b"-ERR Dynomite: Dynomite's current state", 39)
+            or starts(p, n, NOT_LEAD, NOT_LEAD_LEN))
 
 
 cdef bint says_unasked(const char* p, size_t n) noexcept nogil:
     """Those of them that are certain: nothing was executed."""
-    return (starts(p, n, b"-LOADING", 8) or starts(p, n, b"-MASTERDOWN", 11)
+    return (starts(p, n, b"-LOADING", 8) or starts(p, n, b"-MASTERDOWN", 11) or starts(p, n, NOT_LEAD, NOT_LEAD_LEN)
             or starts(p, n, b"-ERR Dynomite: Dynomite's current state", 39))

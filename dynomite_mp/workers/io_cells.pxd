@@ -47,6 +47,9 @@ cdef struct IoCells:
     int dnode_response_bytes
     int fragments
     int missed_writes
+    int lead_executed
+    int lead_effects
+    int lead_unknown
     int refused_writes
     int skipped_writes
     int restamped_writes

@@ -95,6 +95,7 @@ cdef enum:
     LEVEL_SHIFT = 1
     WITH_LOCAL_ONLY = 8             # asked by a peer: this node's datastore, no fan-out
     WITH_FORWARD = 16               # asked by another datacenter: this datacenter only
+    WITH_LEAD = 32                  # asked by a peer: execute it as the lead of its key
 
 cdef uint16_t E_SEVERAL_NODES = WIRE_ERRORS["keys_span_nodes"].code
 cdef uint16_t E_DRAINING = WIRE_ERRORS["draining"].code
@@ -215,9 +216,12 @@ cdef class IoPath(PeerService):
             if row.local_code == LOCAL_PING:
                 return self.answer(peer, b"+PONG\r\n", 7)
             return self.refuse(peer, E_SEVERAL_NODES)
+        flags = peer.group | (WITH_FORWARD if is_forward else WITH_LOCAL_ONLY)
+        if peer.asks_lead:
+            flags = peer.group | WITH_LOCAL_ONLY | WITH_LEAD | peer.asked_level << LEVEL_SHIFT
         self.incoming = extension
         try:
-            return self.forward(peer, p, scan, row, peer.group | (WITH_FORWARD if is_forward else WITH_LOCAL_ONLY))
+            return self.forward(peer, p, scan, row, flags)
         finally:
             self.incoming = NULL
 
@@ -266,8 +270,7 @@ cdef class IoPath(PeerService):
         if flags & WITH_LOCAL_ONLY or (self.incoming != NULL and self.incoming.fields & EXTENSION_STAMP):
             return False
         buf_clear(&self.absolute)
-        if absolute_expiry(row, p, scan, <int64_t>(self.clock.reading(self.turn_unix_ns()) >> 16),
-                           &self.absolute) != EXPIRY_ABSOLUTE:
+        if absolute_expiry(row, p, scan, <int64_t>(self.turn_unix_ns() // MS), &self.absolute) != EXPIRY_ABSOLUTE:
             return False
         memset(rewritten, 0, sizeof(RequestScan))
         return next_request(buf_ptr(&self.absolute), buf_len(&self.absolute), rewritten) == FRAME_OK
@@ -296,6 +299,7 @@ cdef class IoPath(PeerService):
         request.level = (place.flags & WITH_LEVEL) >> LEVEL_SHIFT
         request.is_local_only = (place.flags & WITH_LOCAL_ONLY) != 0
         request.is_forwarded = (place.flags & WITH_FORWARD) != 0
+        request.is_lead_asked = (place.flags & WITH_LEAD) != 0
         request.key_hash = place.key_hash
         if not request.is_foreign:
             request.conflict = place.conflict
@@ -593,6 +597,7 @@ cdef class IoPath(PeerService):
                     self.slab.add(self.cells.peer_ejects, 1)
                     self.target_silent(peer)
         self.expire_elsewhere()
+        self.retry_leads()
         if self.lingering:
             for client in self.lingering:
                 if client.fd >= 0 and self.now_ns > client.linger_until_ns:
@@ -600,7 +605,7 @@ cdef class IoPath(PeerService):
             self.lingering = [c for c in self.lingering if (<ClientConn>c).fd >= 0]
         if self.held or self.shard_count > 1:
             self.want_turn()
-        self.ticking = bool(self.in_flight or self.held or self.lingering or (
+        self.ticking = bool(self.in_flight or self.held or self.lingering or self.waiting_leads or (
             self.remote is not None and slots_len(&self.remote.waiting)))
         return self.ticking
 

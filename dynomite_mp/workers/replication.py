@@ -25,6 +25,7 @@ from dynomite_mp.workers.cluster_view import ClusterView, lag_rows, peer_rows
 from dynomite_mp.workers.peer_calls import CallWays, PeerCalls
 from dynomite_mp.workers.peer_cipher import node_key, secured_by
 from dynomite_mp.workers.peer_mesh import PeerLink, count_peer_change
+from dynomite_mp.workers.repairs import Repairs
 from dynomite_mp.workers.topology_source import configured_topology
 from dynomite_mp.workers.wan_mesh import WanMesh
 from dynomite_mp.workers.wan_path import WanPath
@@ -66,6 +67,7 @@ class ReplicationWorker(Worker):
             on_change=self._on_peer_change,
         )
         self.calls = PeerCalls(self._loop, context.port.slab, ways)
+        self.repairs = Repairs(context, self.calls)
         self._answers: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -79,6 +81,7 @@ class ReplicationWorker(Worker):
         while self._path.owes() and self._loop.time() < end:
             await asyncio.sleep(DRAIN_POLL_S)
         self._mesh.close()
+        self.repairs.close()
         self.calls.close()
         self._path.close_all()
 
@@ -87,7 +90,9 @@ class ReplicationWorker(Worker):
         self.calls.path.shrink_idle()
         for name, value in self._path.figures().items():
             self.slab.set_gauge(name, value)
-        self.slab.post(encode(Bulletin((), peer_rows(self._mesh.links), lag_rows(self._path.lags()))))
+        self.repairs.tick()
+        rows = self.repairs.rows()
+        self.slab.post(encode(Bulletin((), peer_rows(self._mesh.links), lag_rows(self._path.lags()), repairs=rows)))
 
     def drain_ring(self, sender: Endpoint, ring: SpscRing) -> int:
         if sender.role is not Role.IO:
@@ -107,6 +112,7 @@ class ReplicationWorker(Worker):
     def on_control_set(self, setting: tuple[str, Any]) -> None:
         super().on_control_set(setting)
         self._mesh.take_order(setting[0], str(setting[1]))
+        self.repairs.take_order(setting[0], str(setting[1]))
 
     def on_peer_call(self, sender: Endpoint, call_id: int, _address: str, payload: bytes) -> None:
         """Another node's replication process asks; its answer goes back the same way."""
@@ -120,6 +126,7 @@ class ReplicationWorker(Worker):
     def _swap(self, topology: Topology) -> None:
         self._mesh.swap(topology)
         self.calls.swap(topology)
+        self.repairs.swap(topology)
 
     def on_topology(self, topology_version: int, blob: bytes) -> None:
         self._swap(ClusterView.published(blob).topology)

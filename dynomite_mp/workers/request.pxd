@@ -3,11 +3,20 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from dynomite_mp.cluster.quorum cimport ReplySet
 from dynomite_mp.cluster.write_table cimport WriteId
+from dynomite_mp.proto.buffer cimport Buf
 
 cdef enum RequestState:
     REQUEST_WAITING = 0             # no reply yet
     REQUEST_DONE = 1                # its reply stands in .reply, an earlier one of the client is still awaited
     REQUEST_ANSWERED = 2            # the client has its reply (or an error); a late reply is swallowed
+
+
+cdef struct Probed:              # of a request whose effect is told from what it has written
+    Buf request
+    Buf reply
+    Buf replies                     # to the probes behind it
+    uint16_t left                   # probes not answered
+    bint failed
 
 
 cdef struct Request:
@@ -16,6 +25,7 @@ cdef struct Request:
     Request* parent                 # of a part of a split request
     void* fragments                 # Fragments (a counted reference) of a request that was split
     ReplySet* replies               # of a quorum plan
+    Probed* probed                  # of a request of class lead, NULL for most
     uint64_t started_ns             # the turn in which it was read
     uint64_t origin_id              # id of the asking peer's frame, or at another io worker
     char* reply                     # malloc'ed: the reply, when DONE; before that another rack's, in reserve
@@ -33,6 +43,8 @@ cdef struct Request:
     WriteId id                      # of a stamped write
     uint64_t key_hash               # of a write of one key (cluster.write_table)
     uint64_t refused_racks          # whose datastore answered an error, while none has taken the write
+    uint64_t leads_tried            # racks that were asked to lead it and have not executed it
+    uint64_t missed_racks           # of a request executed here: racks without its effect
     uint16_t remote_pending         # other datacenters whose verdict is awaited
     uint8_t klass                   # command class, for counters
     uint8_t state
@@ -53,6 +65,9 @@ cdef struct Request:
     uint8_t is_foreign              # stamped by another coordinator
     uint8_t is_behind               # whose clock is behind: the reply tells the time
     uint8_t is_restamped            # sent once more with a newer stamp
+    uint8_t is_lead_asked           # by a peer: execute it as the key's lead
+    uint8_t is_executed             # class lead: it went to this node's datastore, not to another lead
+    uint8_t is_declined             # class lead: a rack that could lead said that it does not
     uint8_t has_reserve             # another rack's reply is kept in case
     uint8_t reserve_len             # of reserve, when it is short; else it stands in .reply
     char[24] reserve

@@ -46,6 +46,7 @@ cdef class Stamps(Answers):
     cdef bint token(self, const char* key, size_t n, uint32_t* token) noexcept
     cdef uint64_t turn_unix_ns(self) noexcept
     cdef void stamp(self, Request* request) noexcept
+    cdef void stamp_effect(self, Request* effect, Request* request, int conflict) noexcept
     cdef int adopt(self, Request* request, uint64_t clock) except -1
     cdef int adopt_extension(self, Request* request, const Extension* extension) except -1
     cdef int follow(self, Conn conn, uint64_t clock) except -1

@@ -99,6 +99,16 @@ cdef class Stamps(Answers):
         request.id.origin_worker = self.worker_id
         request.id.sequence = self.sequence
 
+    cdef void stamp_effect(self, Request* effect, Request* request, int conflict) noexcept:
+        """An effect has the stamp of the request that made it; the first one its id too."""
+        if request.stamp == 0:
+            return
+        effect.stamp = request.stamp
+        effect.id = request.id
+        effect.conflict = <uint8_t>conflict
+        self.sequence += 1
+        request.id.sequence = self.sequence
+
     cdef int adopt_extension(self, Request* request, const Extension* extension) except -1:
         """What a peer's frame says of its request."""
         request.marks = <uint8_t>extension.flags
