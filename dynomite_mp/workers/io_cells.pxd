@@ -45,6 +45,7 @@ cdef struct IoCells:
     int dnode_requests
     int dnode_request_bytes
     int dnode_response_bytes
+    int dnode_queue
     int fragments
     int missed_writes
     int lead_executed

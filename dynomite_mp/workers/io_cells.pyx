@@ -46,6 +46,7 @@ cdef void bind_cells(IoCells* cells):
     cells.dnode_requests = cell_index("dnode_client_requests")
     cells.dnode_request_bytes = cell_index("dnode_client_request_bytes")
     cells.dnode_response_bytes = cell_index("dnode_client_response_bytes")
+    cells.dnode_queue = histogram_index("dnode_client_out_queue_length")
     cells.fragments = cell_index("fragments")
     cells.lead_executed = cell_index("lead_executed")
     cells.lead_effects = cell_index("lead_effects")

@@ -712,6 +712,7 @@ cdef class IoPath(PeerService):
                 client = <SourceConn>item
                 cells["dnode_client_in_queue"] += queue_len(&client.queue)
                 cells["dnode_client_in_queue_bytes"] += client.in_flight_bytes
+                self.slab.observe(self.cells.dnode_queue, queue_len(&client.queue))
                 cells["dnode_client_out_queue_bytes"] += buf_len(&client.outbuf) + client.parked_bytes
         return cells
 

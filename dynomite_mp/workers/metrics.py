@@ -180,17 +180,12 @@ SCALES: Final[Mapping[str, float]] = {
 
 NOT_FED: Final = frozenset(
     {
-        "accept_errors",
-        "client_auth_errors",
         "dnode_client_out_queue",
-        "forward_error",
         "peer_forward_error",
         "peer_timedout",
-        "process_budget_pauses",
         "remote_peer_timedout",
         "server_dropped_requests",
         "server_timedout",
-        "shard_refused_requests",
     }
 )
 DERIVED: Final = frozenset({"node_state"})

@@ -17,11 +17,11 @@ of one key leave on one connection as long as its rack stays the one in use.
 import logging
 
 from libc.stdint cimport uint32_t, uint64_t
-from libc.stdlib cimport malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 from dynomite_mp.cluster.quorum cimport (
-    QUORUM_AGREED, QUORUM_FAILED, QUORUM_WAIT, reply_set_bad, reply_set_good, reply_set_new,
+    QUORUM_AGREED, QUORUM_FAILED, QUORUM_WAIT, reply_set_bad, reply_set_good, reply_set_keep,
+    reply_set_kept, reply_set_new,
 )
 from dynomite_mp.ipc.counters cimport SlabWriter, cell_index, histogram_index
 from dynomite_mp.ipc.message_codec cimport MESSAGE_REPLICATE, Replicate, decode_replicate
@@ -302,13 +302,17 @@ cdef class WanPath(DataPath):
 
     cdef int settle(self, Request* request, int verdict) except -1:
         cdef int bad
+        cdef const char* error
+        cdef size_t n
         if verdict == QUORUM_WAIT or request.state != REQUEST_WAITING:
             return 0
         request.state = REQUEST_ANSWERED
         reply = b""
         bad = request.replies.first_bad
-        if verdict == QUORUM_FAILED and bad >= 0 and request.replies.replies[bad] != NULL:
-            reply = request.replies.replies[bad][:request.replies.reply_lens[bad]]
+        if verdict == QUORUM_FAILED and bad >= 0:
+            error = reply_set_kept(request.replies, bad, &n)
+            if error != NULL:
+                reply = error[:n]
         self.on_verdict(request.shard, request.origin_id, request.part, verdict != QUORUM_AGREED, reply)
         return 0
 
@@ -326,11 +330,7 @@ cdef class WanPath(DataPath):
             request_release(request)
             return 0
         if is_error:
-            if request.replies.replies[slot.rack] == NULL:
-                request.replies.replies[slot.rack] = <char*>malloc(n)
-                if request.replies.replies[slot.rack] != NULL:
-                    memcpy(request.replies.replies[slot.rack], p, n)
-                    request.replies.reply_lens[slot.rack] = n
+            reply_set_keep(request.replies, slot.rack, p, n)
             self.settle(request, reply_set_bad(request.replies, slot.rack, True))
         else:
             self.settle(request, reply_set_good(

@@ -58,8 +58,9 @@ def _(right: Any) -> Any:
 )
 def _(right: Any) -> Any:
     def unreachable(self: Coordinator, pending: Pending, rack: int) -> None:
-        if pending.replies is not None and pending.is_write and pending.answer is None:
-            self.replied(pending, rack, b"$%d\r\n%s\r\n" % (len(pending.id), pending.id))
+        if pending.replies is not None and pending.words[0] == b"SET" and pending.answer is None:
+            text = b"%s %s OK" % (pending.id, pending.words[1])
+            self.replied(pending, rack, b"$%d\r\n%s\r\n" % (len(text), text))
         else:
             right(self, pending, rack)
 
