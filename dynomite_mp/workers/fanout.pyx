@@ -267,6 +267,9 @@ cdef class Fanout(Writes):
         cdef Slot* slot
         if self.node_state != STATE_NORMAL and not self.state_allows(request):
             return DOWN
+        if self.holds_keys and request.is_write and self.hold_write(request, rack, row, p, n):
+            request.is_late = True
+            return TAKEN
         if conn is None:
             if self.connect_on_demand is not None and may_hold:
                 self.connect_on_demand()
@@ -302,7 +305,7 @@ cdef class Fanout(Writes):
         cdef int verdict = self.note(request, row, p, n)
         if verdict <= NOTE_APPLY_AND_COPY:
             return NOTE_APPLY
-        if request.is_foreign or verdict == NOTE_DUPLICATE:
+        if request.is_foreign or request.is_late or verdict == NOTE_DUPLICATE:
             if verdict != NOTE_DUPLICATE:
                 request.reply_marks |= EXTENSION_STALE
                 request.stamp = self.recent.newest
@@ -321,6 +324,10 @@ cdef class Fanout(Writes):
         else:
             self.outcome(request, rack, OUT_GOOD, b"+OK\r\n", 5, NULL, 0)
         return TAKEN
+
+    cdef bint hold_write(self, Request* request, int rack, const CommandRow* row, const char* p, size_t n) except -1:
+        """Hook, carried out by KeyHolds: whether this write waits for a copy of its key."""
+        raise NotImplementedError
 
     cdef bint state_allows(self, Request* request) noexcept:
         """STANDBY takes nothing; WRITES_ONLY takes writes and keeps them back; RESUMING takes writes."""
