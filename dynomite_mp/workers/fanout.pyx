@@ -483,7 +483,7 @@ cdef class Fanout(Writes):
         cdef const char* p
         cdef bint is_store = isinstance(conn, DatastoreConn)
         if not is_store:
-            (<PeerOutConn>conn).is_leading = False  # until it says again that it does
+            self.stops_leading(conn)                # until it says again that it leads
         for at in range(conn.slots.head, conn.slots.tail):
             slot = slots_at(&conn.slots, at)
             request = slot.request
@@ -519,7 +519,17 @@ cdef class Fanout(Writes):
             conns[at] = target
         elif conns[at] is target:
             conns[at] = None
+            if isinstance(target, PeerOutConn):
+                self.stops_leading(<TargetConn>target)
         return 0
+
+    cdef void stops_leading(self, TargetConn conn) noexcept:
+        """A node is gone or silent: others lead its keys, and do not know what it had told to whom."""
+        cdef PeerOutConn peer = <PeerOutConn>conn
+        if peer.is_leading:
+            peer.is_leading = False
+            self.term += 1
+            self.term_began_ns = self.now_ns
 
     cdef void target_sent(self, Conn target, uint64_t waited_ns) noexcept:
         self.slab.observe(self.cells.queue_wait if isinstance(target, DatastoreConn) else self.cells.peer_queue_wait,

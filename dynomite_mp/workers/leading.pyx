@@ -19,6 +19,8 @@ What it is not: it does not decide who leads (cluster.lead) nor what an effect i
 Invariants:
 - a request is executed by at most one rack: only a lead that says it did not execute makes the next one be asked;
 - effects of one key leave on one connection in the order of the datastore's replies;
+- when a leading node is lost, the first command of each key that another one leads makes the other racks copy the key:
+  the lost one may have told its last effect to some of them;
 - a client has its reply only when every usable rack has the effect, so that the next lead has it too.
 """
 
@@ -62,6 +64,8 @@ cdef extern from "<time.h>" nogil:
 
 cdef enum:
     TEXT_ROOM = 256
+    KEY_TERMS = 1024
+    TERM_NS = 10000000000           # keys that nobody uses for that long are left to the comparison of replicas
     RETRY_EVERY_NS = 20000000       # while no rack wants to lead
 
 cdef int STATE_NORMAL = NodeState.NORMAL
@@ -113,6 +117,7 @@ cdef class Leading(Fanout):
             return AS_BEFORE
         request.mode = PLAN_LEAD
         request.klass = CLASS_LEAD
+        request.conflict = CONFLICT_LEAD
         return self.ask_next(request, row, p, n, request.parent == NULL)
 
     cdef int ask_next(self, Request* request, const CommandRow* row, const char* p, size_t n,
@@ -203,6 +208,7 @@ cdef class Leading(Fanout):
         """Another node takes this one for the lead."""
         cdef int taken = DOWN
         request.mode = PLAN_LEAD
+        request.conflict = CONFLICT_LEAD
         if self.may_lead(request.token, self.table.my_rack):
             taken = self.execute(request, row, p, n, True)
         if taken != DOWN:
@@ -296,6 +302,19 @@ cdef class Leading(Fanout):
             request.is_lead_open = False
             self.open_leads[request.lead_epoch] -= 1
 
+    cdef int first_of_term(self, Request* request, const char* p, size_t n) except -1:
+        """A leading node was lost a moment ago, and what it told last may have reached some racks only."""
+        cdef KeyTerm* seen = &self.key_terms[request.token & (KEY_TERMS - 1)]
+        cdef int rack
+        if (seen.token == request.token and seen.term == self.term) or self.remote is None or self.table.racks == 1:
+            return 0
+        seen.token = request.token
+        seen.term = self.term
+        for rack in range(self.table.racks):
+            if rack != self.table.my_rack:
+                self.missed_by_owner(request, rack, HINT_UNKNOWN, p, n)
+        return 0
+
     cdef int next_lead(self, uint32_t token, int lost) except -2:
         """The rack whose owner stands in for that of a lost one, NO_LEAD when there is none."""
         cdef uint64_t without = <uint64_t>1 << lost
@@ -341,8 +360,11 @@ cdef class Leading(Fanout):
                 self.ask_next(request, row, p, n, False)
             return 0
         if what == OUT_UNREACHABLE or (self.table.racks > 1 and request.executed_ns <= self.stalled_ns):
-            return self.lost_lead(request, self.table.my_rack, p, n)    # another one leads since: the effect would come too late
+            # After a stop another one leads: the effect would come too late.
+            return self.lost_lead(request, self.table.my_rack, p, n)
         self.slab.add(self.cells.lead_executed, 1)
+        if self.term and self.now_ns - self.term_began_ns < TERM_NS:
+            self.first_of_term(request, p, n)
         if request.probed != NULL and request.probed.left:
             buf_append(&request.probed.reply, reply, reply_len)
             return 0
