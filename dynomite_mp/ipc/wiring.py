@@ -81,7 +81,7 @@ _TOPOLOGY = (messages.TOPOLOGY, messages.PING_PROBE)
 _LINKS = (messages.LINK_STATE, messages.PING_PROBE)
 _KEYS = (messages.KEY_HOLD, messages.KEY_APPLY, messages.KEY_RELEASE)
 _KEYS_BACK = (messages.KEY_HELD, messages.KEY_APPLIED)
-_SHARD = (messages.SHARD_REQUEST, messages.SHARD_REPLY, messages.PING_PROBE)
+_SHARD = (messages.SHARD_REQUEST, messages.SHARD_WRITE, messages.SHARD_REPLY, messages.PING_PROBE)
 
 WIRING: Final[tuple[RingRow, ...]] = (
     RingRow(Role.SUPERVISOR, Role.GOSSIP, _CONTROL, 64 * KIB, FullPolicy.STALE, "orders"),
