@@ -36,7 +36,7 @@ STORE_PORT = 22122
 WARM_S = 2.0
 BACK_S = 3.0  # after the first PONG everything is to be there
 LONG_BACK_S = 60.0
-GIVE_UP_S = 90.0
+GIVE_UP_S = 10.0  # and twice the outage
 
 
 @dataclass
@@ -174,7 +174,7 @@ def run(stage: Stage, outage: Outage, rate_per_s: float, seconds: float, warm_s:
     while True:
         problems = load.verify(store)
         took_s = time.monotonic() - back
-        if not problems or took_s > GIVE_UP_S:
+        if not problems or took_s > GIVE_UP_S + 2 * seconds:
             break
         time.sleep(0.1)
     problems += [text for node in stage.others() for text in load.verify((node.host, STORE_PORT))]

@@ -76,12 +76,12 @@ class BothSides:
         self._thread.join()
 
 
-def seconds_until_equal(cluster: Cluster, since: float) -> tuple[float, list[str]]:
+def seconds_until_equal(cluster: Cluster, since: float, most_s: float = GIVE_UP_S) -> tuple[float, list[str]]:
     """Until every key is the same on all replicas; what still differs after a long time."""
     while True:
         problems = cluster.replica_problems()
         took_s = time.monotonic() - since
-        if not problems or took_s > GIVE_UP_S:
+        if not problems or took_s > most_s:
             return took_s, problems
         time.sleep(0.2)
 
@@ -126,7 +126,7 @@ def fan_out_killed(cluster: Cluster, findings: Findings, rate_per_s: float, outa
         wait_for(lambda: through.call("PING") == b"PONG", 30, "the first PONG")
         back = time.monotonic()
         time.sleep(1.0)
-    took_s, problems = seconds_until_equal(cluster, back)
+    took_s, problems = seconds_until_equal(cluster, back, 10.0 + 2 * outage_s)
     problems += [text for node in (near, other, through) for text in load.verify((node.host, STORE_PORT))]
     for text in (load.result.error_table(), *problems[:10]):
         if text:
