@@ -56,7 +56,7 @@ class Known:
         return cls(int(plain[0]), int(plain[1]), int(plain[2]), ids, (int(overwrite[0]), int(overwrite[1])))
 
     def plain(self) -> list[Any]:
-        return [self.stamp, self.origin_node, self.flags, sorted(self.ids), list(self.overwrite)]
+        return [self.stamp, self.origin_node, self.flags, list(self.ids), list(self.overwrite)]
 
 
 def is_contained(mine: Known, theirs: Known) -> bool:
