@@ -50,10 +50,19 @@ REPLICATE: Final = 0x50
 HINT: Final = 0x51
 KEY_COPY: Final = 0x52
 PEER_CALL: Final = 0x53
+KEY_HELD: Final = 0x54
+KEY_APPLIED: Final = 0x55
+LEAD_READY: Final = 0x56
+LEADING_SEEN: Final = 0x57
 REPLICA_REPLY: Final = 0x58
 PEER_ANSWER: Final = 0x59
+KEY_HOLD: Final = 0x5A
+KEY_APPLY: Final = 0x5B
+KEY_RELEASE: Final = 0x5C
+LEADING: Final = 0x5D
 SHARD_REQUEST: Final = 0x60
 SHARD_REPLY: Final = 0x61
+SHARD_WRITE: Final = 0x62
 PING_PROBE: Final = 0x70
 
 _ROWS = (
@@ -201,6 +210,72 @@ _ROWS = (
         "the answer to a PEER_CALL as RESP; one that nobody waits for any more is dropped",
     ),
     Message(
+        LEAD_READY,
+        "lead_ready",
+        "io > replication",
+        ("is_ready",),
+        1,
+        "whether this worker can execute commands that run at one place; at every change and once a second",
+        with_sender=True,
+    ),
+    Message(
+        LEADING,
+        "leading",
+        "replication > io",
+        ("nonce", "address", "is_leading"),
+        1,
+        "a node of another rack, or this one, leads its share of the keys from now on, or no longer",
+    ),
+    Message(
+        LEADING_SEEN,
+        "leading_seen",
+        "io > replication",
+        ("nonce", "is_known"),
+        1,
+        "the worker goes by that LEADING, and what it had begun before is finished",
+    ),
+    Message(
+        KEY_HELD,
+        "key_held",
+        "io > replication",
+        ("copy_id", "rows"),
+        1,
+        "the keys of a KEY_HOLD that are held here; a row is [key, what the write table knows of it]",
+        with_sender=True,
+    ),
+    Message(
+        KEY_APPLIED,
+        "key_applied",
+        "io > replication",
+        ("copy_id", "rows"),
+        1,
+        "keys that are as their copies were; a row is [key, the datastore's error or nothing]",
+    ),
+    Message(
+        KEY_HOLD,
+        "key_hold",
+        "replication > io",
+        ("copy_id", "keys"),
+        1,
+        "writes of these keys wait from now on; every io worker takes those of its shard",
+    ),
+    Message(
+        KEY_APPLY,
+        "key_apply",
+        "replication > io",
+        ("copy_id", "rows"),
+        1,
+        "the copies; a row is [key, what the source's write table knows of it, commands for the datastore]",
+    ),
+    Message(
+        KEY_RELEASE,
+        "key_release",
+        "replication > io",
+        ("copy_id",),
+        1,
+        "what this copy still holds goes on without a copy",
+    ),
+    Message(
         SHARD_REQUEST,
         "shard_request",
         "io > io",
@@ -214,9 +289,33 @@ _ROWS = (
         SHARD_REPLY,
         "shard_reply",
         "io > io",
-        ("req_id", "status", "reply"),
+        ("req_id", "status", "stamp", "reply"),
+        2,
+        "the answer to a SHARD_REQUEST or SHARD_WRITE; an unknown req_id belongs to a predecessor and is dropped; "
+        "status and stamp are for the extension of a peer's reply",
+        hot=True,
+        with_sender=True,
+    ),
+    Message(
+        SHARD_WRITE,
+        "shard_write",
+        "io > io",
+        (
+            "req_id",
+            "flags",
+            "deadline_ms",
+            "clock",
+            "stamp",
+            "origin_node",
+            "origin_boot",
+            "origin_worker",
+            "sequence",
+            "marks",
+            "conflict_class",
+            "request",
+        ),
         1,
-        "the answer to a SHARD_REQUEST; an unknown req_id belongs to a predecessor and is dropped",
+        "a SHARD_REQUEST of a peer, with what the extension of its frame said",
         hot=True,
         with_sender=True,
     ),

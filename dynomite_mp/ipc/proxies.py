@@ -205,6 +205,12 @@ class ReplicationProxy(WorkerProxy):
         fate = (conflict_class, token, dc_mask, need_ack, deadline_ms)
         return self._send(messages.REPLICATE, req_id, *origin, *fate, request)
 
+    def key_held(self, copy_id: int, rows: list[Any]) -> bool:
+        return self._send(messages.KEY_HELD, copy_id, rows)
+
+    def key_applied(self, copy_id: int, rows: list[Any]) -> bool:
+        return self._send(messages.KEY_APPLIED, copy_id, rows)
+
     def hint(
         self,
         *,
@@ -225,6 +231,12 @@ class ReplicationProxy(WorkerProxy):
     def key_copy(self, token: int, key: bytes, reason: int) -> bool:
         return self._send(messages.KEY_COPY, token, key, reason)
 
+    def lead_ready(self, is_ready: bool) -> bool:
+        return self._send(messages.LEAD_READY, is_ready)
+
+    def leading_seen(self, nonce: int, is_known: bool) -> bool:
+        return self._send(messages.LEADING_SEEN, nonce, is_known)
+
     def peer_call(self, call_id: int, address: str, payload: bytes) -> bool:
         return self._send(messages.PEER_CALL, call_id, address, payload)
 
@@ -233,14 +245,29 @@ class IoProxy(WorkerProxy):
     def replica_reply(self, req_id: int, dc_index: int, status: int, reply: bytes) -> bool:
         return self._send(messages.REPLICA_REPLY, req_id, dc_index, status, reply)
 
+    def key_hold(self, copy_id: int, keys: list[bytes]) -> bool:
+        return self._send(messages.KEY_HOLD, copy_id, keys)
+
+    def key_apply(self, copy_id: int, rows: list[Any]) -> bool:
+        return self._send(messages.KEY_APPLY, copy_id, rows)
+
+    def key_release(self, copy_id: int) -> bool:
+        return self._send(messages.KEY_RELEASE, copy_id)
+
     def peer_answer(self, call_id: int, reply: bytes) -> bool:
         return self._send(messages.PEER_ANSWER, call_id, reply)
+
+    def leading(self, nonce: int, address: str, is_leading: bool) -> bool:
+        return self._send(messages.LEADING, nonce, address, is_leading)
 
     def shard_request(self, req_id: int, flags: int, deadline_ms: int, request: bytes) -> bool:
         return self._send(messages.SHARD_REQUEST, req_id, flags, deadline_ms, request)
 
-    def shard_reply(self, req_id: int, status: int, reply: bytes) -> bool:
-        return self._send(messages.SHARD_REPLY, req_id, status, reply)
+    def shard_reply(self, req_id: int, status: int, stamp: int, reply: bytes) -> bool:
+        return self._send(messages.SHARD_REPLY, req_id, status, stamp, reply)
+
+    def shard_write(self, req_id: int, flags: int, deadline_ms: int, *rest: Any) -> bool:
+        return self._send(messages.SHARD_WRITE, req_id, flags, deadline_ms, *rest)
 
 
 class Proxies:

@@ -48,6 +48,7 @@ log = logging.getLogger("dynomite_mp.io")
 TICK_S = 0.010
 PRESSURE_S = 0.1
 ACCEPT_PAUSE_S = 0.1
+SKEW_REPORT_S = 60.0
 CALL_ID_BITS = 40  # ids of calls do not repeat after a restart of this process
 FIRST_DATASTORE_S = 2.0  # clients are accepted once the datastore answers, or after this long
 LIVE_SETTINGS: dict[str, Callable[[Any], Any]] = {
@@ -93,6 +94,7 @@ class IoWorker(Worker):
         self._spill = SpillDirectory(context.runtime_dir / "spill", config.spill_limit_bytes)
         self._configure(config)
         self._listeners: list[Listener] = []
+        self._said_ready = False
         self._links: list[DatastoreLink] = []
         self._first_up = asyncio.Event()
         self._gauges = IoGauges(self._path, context.port.slab)
@@ -106,7 +108,11 @@ class IoWorker(Worker):
             is_secured=secured_by(config.secure_server_option),
             on_change=self._on_peer_change,
         )
+        self._skews: dict[str, float] = {}
+        self._set_identity()
         self._mesh.swap(topology)
+        self._applied: dict[int, list[tuple[bytes, bytes]]] = {}
+        self._path.set_on_applied(self._on_applied)
         self._path.set_on_call(self._on_call, context.boot << CALL_ID_BITS)
         self._path.set_gossip_text(lambda _address, text: self.proxies.gossip.gossip_text(text))
         for sender, ring in context.port.inbound:
@@ -114,6 +120,29 @@ class IoWorker(Worker):
                 self._path.set_shard(sender.index, self._shard_link(sender, ring))
         if has_replicas(topology):
             self._open_remote_lane()
+
+    def _set_identity(self) -> None:
+        """Who stamps writes here."""
+        context, config = self.context, self.config
+        self._path.set_identity(
+            context.node_id,
+            context.boot_id,
+            context.index,
+            skew_max_ms=config.max_clock_skew_ms,
+            shift_ms=config.debug_clock_offset_ms,
+            on_skew=self._on_skew,
+        )
+
+    def _on_skew(self, address: str) -> None:
+        """A node's clock is too far ahead: said once a minute for each."""
+        now_s = self._loop.time()
+        if now_s - self._skews.get(address, -math.inf) >= SKEW_REPORT_S:
+            self._skews[address] = now_s
+            log.error(
+                "the clock of %s is more than max_clock_skew_ms (%d) ahead of this node's; set the clocks",
+                address or "another node",
+                self.config.max_clock_skew_ms,
+            )
 
     def _open_remote_lane(self) -> None:
         """To the replication process; only with other racks or datacenters."""
@@ -208,6 +237,7 @@ class IoWorker(Worker):
         # Who is in the cluster is the same for all io workers; the first one says it.
         members = self._view.members() if self.context.index == 0 else ()
         self.slab.post(encode(Bulletin(members, peer_rows(self._mesh.links))))
+        self._tell_ready(again=True)
         self.proxies.flush()
 
     # ---- settings that change while the worker runs
@@ -245,8 +275,50 @@ class IoWorker(Worker):
         """Another node's replication process asks this one's."""
         return self.proxies.replication.peer_call(call_id, address, payload)
 
+    # ---- copies of keys: see key_holds
+
+    def on_key_hold(self, copy_id: int, keys: list[bytes]) -> None:
+        held = self._path.hold_keys(copy_id, keys)
+        self.proxies.replication.key_held(copy_id, [(key, self._path.key_known(key)) for key in held])
+
+    def on_key_apply(self, copy_id: int, rows: list[tuple[bytes, Any, list[bytes]]]) -> None:
+        for key, known, commands in rows:
+            if not self._path.apply_key(copy_id, key, known, commands):
+                self._on_applied(copy_id, key, b"-ERR the hold of this key had ended\r\n")
+
+    def on_key_release(self, copy_id: int) -> None:
+        self._path.release_keys(copy_id)
+
+    def _on_applied(self, copy_id: int, key: bytes, error: bytes) -> None:
+        if not self._applied:
+            self._loop.call_soon(self._tell_applied)
+        self._applied.setdefault(copy_id, []).append((key, error))
+
+    def _tell_applied(self) -> None:
+        applied, self._applied = self._applied, {}
+        for copy_id, rows in applied.items():
+            self.proxies.replication.key_applied(copy_id, rows)
+
     def on_peer_answer(self, call_id: int, reply: bytes) -> None:
         self._path.answer_call(call_id, reply)
+
+    def on_leading(self, nonce: int, address: str, is_leading: bool) -> None:
+        """A node of another rack, or this one, leads from now on, or no longer."""
+        is_known = self._path.set_leading(address.encode(), is_leading)
+        self._confirm_leading(nonce, is_known, self._path.next_lead_epoch())
+
+    def _confirm_leading(self, nonce: int, is_known: bool, epoch: int) -> None:
+        """What was begun before is finished first."""
+        if self._path.leads_of(epoch):
+            self._loop.call_later(TICK_S, self._confirm_leading, nonce, is_known, epoch)
+        else:
+            self.proxies.replication.leading_seen(nonce, is_known)
+
+    def _tell_ready(self, *, again: bool) -> None:
+        is_ready = self._path.can_lead()
+        if again or is_ready != self._said_ready:
+            self._said_ready = is_ready
+            self.proxies.replication.lead_ready(is_ready)
 
     def _on_peer_change(self, link: PeerLink) -> None:
         count_peer_change(self.slab, link, self._mesh.links)
@@ -267,6 +339,8 @@ class IoWorker(Worker):
     def _on_pressure_timer(self) -> None:
         self._path.relieve_pressure()
         self._path.expire_calls()
+        self._tell_ready(again=False)
+        self._path.expire_holds()
         self._loop.call_later(PRESSURE_S, self._on_pressure_timer)
 
     def drain_ring(self, sender: Endpoint, ring: SpscRing) -> int:
