@@ -79,7 +79,7 @@ _CONTROL = (messages.CONTROL, messages.PING_PROBE)
 _REPORT = (messages.EVENT, messages.PING_PROBE)
 _TOPOLOGY = (messages.TOPOLOGY, messages.PING_PROBE)
 _LINKS = (messages.LINK_STATE, messages.PING_PROBE)
-_SHARD = (messages.SHARD_REQUEST, messages.SHARD_REPLY, messages.PING_PROBE)
+_SHARD = (messages.SHARD_REQUEST, messages.SHARD_WRITE, messages.SHARD_REPLY, messages.PING_PROBE)
 
 WIRING: Final[tuple[RingRow, ...]] = (
     RingRow(Role.SUPERVISOR, Role.GOSSIP, _CONTROL, 64 * KIB, FullPolicy.STALE, "orders"),

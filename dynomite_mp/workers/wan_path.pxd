@@ -3,6 +3,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from dynomite_mp.cluster.continuum cimport Continuum
 from dynomite_mp.ipc.message_codec cimport Replicate
+from dynomite_mp.proto.dnode cimport EXTENSION_MOST
 from dynomite_mp.workers.data_path cimport DataPath
 from dynomite_mp.workers.peer_out_conn cimport PeerOutConn
 from dynomite_mp.workers.request cimport Request, Slot
@@ -28,6 +29,8 @@ cdef class WanPath(DataPath):
     cdef object on_verdict          # (worker, req_id, dc index, status, reply) -> None
     cdef uint64_t reply_timeout_ns
     cdef size_t peer_bytes
+    cdef char[EXTENSION_MOST] outgoing      # what the frames of the record at hand say of it
+    cdef size_t outgoing_len
     cdef int w_requests
     cdef int w_request_bytes
     cdef int w_responses
@@ -40,6 +43,8 @@ cdef class WanPath(DataPath):
     cdef int w_in_length
     cdef int w_out_length
 
+    cdef void describe(self, const Replicate* record) noexcept
+    cdef Slot* enqueue(self, PeerOutConn conn, int type, const Replicate* record) noexcept
     cdef int replicate(self, const Replicate* record) except -1
     cdef int forward(self, RemoteDatacenter dc, const Replicate* record) except -1
     cdef int to_every_node(self, RemoteDatacenter dc, const Replicate* record) except -1

@@ -18,7 +18,7 @@ import logging
 
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport malloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from dynomite_mp.cluster.quorum cimport (
     QUORUM_AGREED, QUORUM_FAILED, QUORUM_WAIT, reply_set_bad, reply_set_good, reply_set_new,
@@ -28,7 +28,10 @@ from dynomite_mp.ipc.message_codec cimport MESSAGE_REPLICATE, Replicate, decode_
 from dynomite_mp.ipc.ring cimport SpscRing
 from dynomite_mp.proto.buffer cimport buf_len
 from dynomite_mp.proto.command_lookup cimport command_lookup, command_row
-from dynomite_mp.proto.dnode cimport DNODE_HEADER_MOST, DNODE_REQ, DNODE_REQ_FORWARD
+from dynomite_mp.proto.dnode cimport (
+    DNODE_HEADER_MOST, DNODE_REQ, DNODE_REQ_FORWARD, EXTENSION_MOST, EXTENSION_ORIGIN, EXTENSION_STAMP, Extension,
+    encode_extension,
+)
 from dynomite_mp.proto.resp cimport FRAME_OK, RequestScan, next_request, request_scan_reset
 from dynomite_mp.workers.conn cimport Conn
 from dynomite_mp.workers.data_path cimport DataPath
@@ -144,8 +147,33 @@ cdef class WanPath(DataPath):
             raise ValueError("not a REPLICATE record")
         self.replicate(&record)
 
+    cdef void describe(self, const Replicate* record) noexcept:
+        """The extension of the frames to our nodes: who wrote it when."""
+        cdef Extension extension
+        self.outgoing_len = 0
+        if record.stamp == 0:
+            return
+        memset(&extension, 0, sizeof(Extension))
+        extension.fields = EXTENSION_STAMP | EXTENSION_ORIGIN
+        extension.clock = extension.stamp = record.stamp
+        extension.protocol = 2
+        extension.origin_node = record.origin_node
+        extension.origin_boot = record.origin_boot
+        extension.origin_worker = record.origin_worker
+        extension.sequence = record.sequence
+        extension.conflict_class = record.conflict_class
+        self.outgoing_len = encode_extension(self.outgoing, &extension)
+
+    cdef Slot* enqueue(self, PeerOutConn conn, int type, const Replicate* record) noexcept:
+        """A copy of a write; a C node gets the bare one."""
+        cdef char[DNODE_HEADER_MOST + EXTENSION_MOST] head
+        if conn.is_ours and self.outgoing_len:
+            return conn.enqueue_frame(head, type, self.outgoing, self.outgoing_len, record.request, record.request_len)
+        return conn.enqueue_frame(head, type, b"d", 1, record.request, record.request_len)
+
     cdef int replicate(self, const Replicate* record) except -1:
         cdef RemoteDatacenter dc
+        self.describe(record)
         for dc in self.datacenters:
             if not (record.dc_mask >> dc.index) & 1:
                 continue
@@ -217,14 +245,12 @@ cdef class WanPath(DataPath):
 
     cdef int forward(self, RemoteDatacenter dc, const Replicate* record) except -1:
         """One copy to the datacenter; its racks are the receiver's business."""
-        cdef char[DNODE_HEADER_MOST + 8] head
         cdef RemoteRack rack
         cdef PeerOutConn conn
         cdef bint is_preferred = True
         for rack in dc.racks:
             conn = self.conn_of(rack, record.token)
-            if conn is not None and conn.enqueue_frame(
-                    head, DNODE_REQ_FORWARD, b"d", 1, record.request, record.request_len) != NULL:
+            if conn is not None and self.enqueue(conn, DNODE_REQ_FORWARD, record) != NULL:
                 dc.sent += 1
                 self.slab.add(self.w_requests, 1)
                 self.slab.add(self.w_request_bytes, record.request_len)
@@ -241,7 +267,6 @@ cdef class WanPath(DataPath):
 
     cdef int ask_each(self, RemoteDatacenter dc, const Replicate* record) except -1:
         """Every rack's owner; the verdict goes back to the io worker."""
-        cdef char[DNODE_HEADER_MOST + 8] head
         cdef RemoteRack rack
         cdef PeerOutConn conn
         cdef Slot* slot
@@ -262,7 +287,7 @@ cdef class WanPath(DataPath):
             conn = self.conn_of(rack, record.token)
             slot = NULL
             if conn is not None:
-                slot = conn.enqueue_frame(head, DNODE_REQ, b"d", 1, record.request, record.request_len)
+                slot = self.enqueue(conn, DNODE_REQ, record)
             if slot == NULL:
                 self.settle(request, reply_set_bad(request.replies, number, False))
             else:

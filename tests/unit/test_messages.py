@@ -21,7 +21,8 @@ EXAMPLES = {
     messages.PEER_CALL: (7, "127.0.0.2:40000", b"\x91\xa4ping"),
     messages.PEER_ANSWER: (7, b"$2\r\n\x92\x00\r\n"),
     messages.SHARD_REQUEST: (2**64 - 1, 2**32 - 1, 0, b"*1\r\n$4\r\nPING\r\n"),
-    messages.SHARD_REPLY: (0, 0, b""),
+    messages.SHARD_REPLY: (0, 0, 2**64 - 1, b""),
+    messages.SHARD_WRITE: (1, 2, 3, 4, 2**64 - 1, 6, 7, 8, 9, 10, 3, b"*1\r\n"),
     messages.PING_PROBE: (1, 2, False),
 }
 
