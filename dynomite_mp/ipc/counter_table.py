@@ -104,7 +104,6 @@ COUNTERS: Final[tuple[Counter, ...]] = (
     _count("skipped_writes", "writes kept from the datastore because a newer one was there, or the same"),
     _count("restamped_writes", "writes sent once more because this rack had a newer stamp"),
     _count("clock_skews", "stamps of nodes whose clock is more than max_clock_skew_ms ahead"),
-    _count("forward_error", "requests that could not be handed to any target"),
     # datastore, per connection group
     _gauge("server_connections", "datastore connections open now", groups=GROUPS),
     _count("server_connections_total", "datastore connections made", groups=GROUPS),

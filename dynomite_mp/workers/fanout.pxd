@@ -28,6 +28,7 @@ cdef class Fanout(Writes):
     cdef list peers                 # PeerOutConn that are up, node after node; None where one is missing
     cdef uint32_t peer_count        # connections to a node
     cdef bint reads_remote          # a read that no rack of this datacenter can answer goes to another
+    cdef bint mends_reads           # replicas whose replies to a read differ are mended
     cdef int node_state             # enums.NodeState
     cdef uint64_t peer_timeout_ns
     cdef uint64_t peer_silence_ns
@@ -52,6 +53,8 @@ cdef class Fanout(Writes):
     cdef int to_datastore(self, Request* request, int rack, const CommandRow* row,
                           const char* p, size_t n, bint may_hold) except -1
     cdef bint state_allows(self, Request* request) noexcept
+    cdef int watch_read(self, Request* request, int what, const char* reply, size_t reply_len,
+                        const char* p, size_t n) except -1
     cdef bint all_ours(self, Request* request) except -1
     cdef int to_peer(self, Request* request, int node, int rack, const CommandRow* row,
                      const char* p, size_t n, bint may_hold) except -1
