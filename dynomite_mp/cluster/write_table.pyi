@@ -26,8 +26,9 @@ class WriteTable:
         """NOTE_*; the id is (origin node, boot, worker, sequence)."""
     def seen_id(self, id: Id, is_resent: bool = False) -> int:
         """NOTE_APPLY: not before; NOTE_DUPLICATE; NOTE_SKIP_AND_COPY: nobody knows. Marks it as seen."""
-    def entry(self, key: bytes, most: int = 64) -> tuple[int, int, int, list[Id], int, int] | None:
-        """(stamp, origin node, flags + family * 256, recent ids, stamp and origin of the last overwrite)."""
+    def entry(self, key: bytes, most: int = 64, since: int = 0) -> tuple[int, int, int, list[Id], int, int] | None:
+        """(stamp, origin node, flags + family * 256, recent ids not older than a stamp, stamp and origin of the last
+        overwrite)."""
     def put(
         self, key: bytes, stamp: int, origin: int, flags: int, ids: Sequence[Id], over_stamp: int, over_origin: int
     ) -> None:

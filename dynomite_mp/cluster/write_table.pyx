@@ -234,7 +234,7 @@ cdef class WriteTable:
         cdef WriteId what = id_of(id)
         return self.seen(&what, is_resent)
 
-    def entry(self, bytes key, int most=64):
+    def entry(self, bytes key, int most=64, uint64_t since=0):
         cdef uint64_t hash = key_hash(key, len(key))
         cdef Bucket* bucket = &self.buckets[hash & self.bucket_mask]
         cdef int way = self.find(bucket, hash)
@@ -248,6 +248,8 @@ cdef class WriteTable:
         at = entry.recent
         while at and at + self.recent_mask >= self.recent_count and len(ids) < most:
             recent = &self.recents[(at - 1) & self.recent_mask]
+            if recent.stamp < since:
+                break
             ids.append((recent.id.origin_node, recent.id.origin_boot, recent.id.origin_worker, recent.id.sequence))
             at = recent.previous
         return (bucket.stamps[way], entry.origin, entry.flags + 256 * entry.family, ids,
@@ -263,8 +265,9 @@ cdef class WriteTable:
         if way < 0:
             way = self.insert(bucket, hash, stamp)
         entry = self.entry_at(bucket, way)
-        bucket.stamps[way] = stamp
-        entry.origin = origin
+        if not is_less(stamp, origin, bucket.stamps[way], entry.origin):
+            bucket.stamps[way] = stamp
+            entry.origin = origin
         entry.over_stamp, entry.over_origin = over_stamp, over_origin
         entry.flags = <uint8_t>(flags & ENTRY_DISORDERED)
         entry.family = <uint8_t>(flags >> 8)

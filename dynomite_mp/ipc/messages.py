@@ -50,8 +50,13 @@ REPLICATE: Final = 0x50
 HINT: Final = 0x51
 KEY_COPY: Final = 0x52
 PEER_CALL: Final = 0x53
+KEY_HELD: Final = 0x54
+KEY_APPLIED: Final = 0x55
 REPLICA_REPLY: Final = 0x58
 PEER_ANSWER: Final = 0x59
+KEY_HOLD: Final = 0x5A
+KEY_APPLY: Final = 0x5B
+KEY_RELEASE: Final = 0x5C
 SHARD_REQUEST: Final = 0x60
 SHARD_REPLY: Final = 0x61
 SHARD_WRITE: Final = 0x62
@@ -200,6 +205,47 @@ _ROWS = (
         ("call_id", "reply"),
         1,
         "the answer to a PEER_CALL as RESP; one that nobody waits for any more is dropped",
+    ),
+    Message(
+        KEY_HELD,
+        "key_held",
+        "io > replication",
+        ("copy_id", "rows"),
+        1,
+        "the keys of a KEY_HOLD that are held here; a row is [key, what the write table knows of it]",
+        with_sender=True,
+    ),
+    Message(
+        KEY_APPLIED,
+        "key_applied",
+        "io > replication",
+        ("copy_id", "rows"),
+        1,
+        "keys that are as their copies were; a row is [key, the datastore's error or nothing]",
+    ),
+    Message(
+        KEY_HOLD,
+        "key_hold",
+        "replication > io",
+        ("copy_id", "keys"),
+        1,
+        "writes of these keys wait from now on; every io worker takes those of its shard",
+    ),
+    Message(
+        KEY_APPLY,
+        "key_apply",
+        "replication > io",
+        ("copy_id", "rows"),
+        1,
+        "the copies; a row is [key, what the source's write table knows of it, commands for the datastore]",
+    ),
+    Message(
+        KEY_RELEASE,
+        "key_release",
+        "replication > io",
+        ("copy_id",),
+        1,
+        "what this copy still holds goes on without a copy",
     ),
     Message(
         SHARD_REQUEST,

@@ -205,6 +205,12 @@ class ReplicationProxy(WorkerProxy):
         fate = (conflict_class, token, dc_mask, need_ack, deadline_ms)
         return self._send(messages.REPLICATE, req_id, *origin, *fate, request)
 
+    def key_held(self, copy_id: int, rows: list[Any]) -> bool:
+        return self._send(messages.KEY_HELD, copy_id, rows)
+
+    def key_applied(self, copy_id: int, rows: list[Any]) -> bool:
+        return self._send(messages.KEY_APPLIED, copy_id, rows)
+
     def hint(
         self,
         *,
@@ -232,6 +238,15 @@ class ReplicationProxy(WorkerProxy):
 class IoProxy(WorkerProxy):
     def replica_reply(self, req_id: int, dc_index: int, status: int, reply: bytes) -> bool:
         return self._send(messages.REPLICA_REPLY, req_id, dc_index, status, reply)
+
+    def key_hold(self, copy_id: int, keys: list[bytes]) -> bool:
+        return self._send(messages.KEY_HOLD, copy_id, keys)
+
+    def key_apply(self, copy_id: int, rows: list[Any]) -> bool:
+        return self._send(messages.KEY_APPLY, copy_id, rows)
+
+    def key_release(self, copy_id: int) -> bool:
+        return self._send(messages.KEY_RELEASE, copy_id)
 
     def peer_answer(self, call_id: int, reply: bytes) -> bool:
         return self._send(messages.PEER_ANSWER, call_id, reply)

@@ -14,6 +14,8 @@ cdef class Answers(DataPath):
     cdef WriteOrder order
     cdef list held                  # SourceConn whose next request waits, oldest first
     cdef bint rerunning
+    cdef uint32_t shard_index       # this io worker's number
+    cdef uint32_t shard_count
     cdef list shards                # ShardLink by io worker index, None for this one
 
     cdef int complete(self, Request* request, const char* p, size_t n) except -1

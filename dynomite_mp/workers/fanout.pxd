@@ -33,6 +33,7 @@ cdef class Fanout(Writes):
     cdef uint64_t peer_timeout_ns
     cdef uint64_t peer_silence_ns
     cdef size_t peer_bytes
+    cdef bint holds_keys            # writes of some key wait (key_holds)
 
     cdef int dispatch(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1
     cdef int to_lead(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1
@@ -52,10 +53,10 @@ cdef class Fanout(Writes):
                      const char* p, size_t n, bint may_hold) except -1
     cdef int to_datastore(self, Request* request, int rack, const CommandRow* row,
                           const char* p, size_t n, bint may_hold) except -1
+    cdef bint hold_write(self, Request* request, int rack, const CommandRow* row, const char* p, size_t n) except -1
     cdef bint state_allows(self, Request* request) noexcept
     cdef int watch_read(self, Request* request, int what, const char* reply, size_t reply_len,
                         const char* p, size_t n) except -1
-    cdef bint all_ours(self, Request* request) except -1
     cdef int to_peer(self, Request* request, int node, int rack, const CommandRow* row,
                      const char* p, size_t n, bint may_hold) except -1
     cdef bint is_usable(self, Request* request, TargetConn conn, uint16_t code) except -1

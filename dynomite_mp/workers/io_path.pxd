@@ -5,7 +5,8 @@ from dynomite_mp.proto.buffer cimport Buf
 from dynomite_mp.proto.command_lookup cimport CommandRow
 from dynomite_mp.proto.resp cimport RequestScan
 from dynomite_mp.workers.client_conn cimport ClientConn
-from dynomite_mp.workers.peer_service cimport PeerService
+from dynomite_mp.workers.key_holds cimport KeyHolds
+from dynomite_mp.workers.peer_in_conn cimport PeerInConn
 from dynomite_mp.workers.request cimport Request
 from dynomite_mp.workers.shard_link cimport ShardLink
 from dynomite_mp.workers.source_conn cimport SourceConn
@@ -20,9 +21,7 @@ cdef struct Place:                  # of a request: who serves its keys
     uint8_t conflict                # class of a write
 
 
-cdef class IoPath(PeerService):
-    cdef uint32_t shard_index
-    cdef uint32_t shard_count
+cdef class IoPath(KeyHolds):
     cdef bint serves_shards
     cdef int read_level             # for new clients
     cdef int write_level
@@ -46,11 +45,12 @@ cdef class IoPath(PeerService):
                    uint32_t flags) except -1
     cdef int place(self, const char* p, RequestScan* scan, const CommandRow* row, Place* place) except -2
     cdef bint add_group(self, uint64_t group) noexcept
-    cdef uint32_t shard_of(self, uint32_t token) noexcept
     cdef int to_shard(self, Request* request, const Place* place, const char* p, size_t n) except -1
     cdef int answer_locally(self, ClientConn client, const char* p, RequestScan* scan, const CommandRow* row) except -1
     cdef int handle_inline(self, ClientConn client, const char* p, RequestScan* scan) except -1
     cdef int serve_shards(self) except -1
+    cdef int serve_key(self, PeerInConn peer, const char* p, RequestScan* scan) except -1
+    cdef int shard_key(self, Request* request, const char* p, RequestScan* scan) except -1
     cdef int take_status(self, Request* request, ShardLink link) except -1
     cdef int serve_shard_request(self, ShardLink link, Request* request, const char* p, size_t n) except -1
     cdef int expire_elsewhere(self) except -1

@@ -3,13 +3,13 @@ from collections.abc import Callable
 from dynomite_mp.cluster.route import RouteTable
 from dynomite_mp.ipc.counters import SlabWriter
 from dynomite_mp.workers.client_conn import ClientConn
+from dynomite_mp.workers.key_holds import KeyHolds
 from dynomite_mp.workers.peer_cipher import NodeKey
 from dynomite_mp.workers.peer_in_conn import PeerInConn
-from dynomite_mp.workers.peer_service import PeerService
 from dynomite_mp.workers.sessions import Sessions
 from dynomite_mp.workers.shard_link import ShardLink
 
-class IoPath(PeerService):
+class IoPath(KeyHolds):
     """The data plane of one io worker."""
 
     def __init__(

@@ -53,7 +53,7 @@ from dynomite_mp.proto.effects cimport conflict_of
 from dynomite_mp.proto.expiry cimport EXPIRY_ABSOLUTE, absolute_expiry
 from dynomite_mp.proto.fragment cimport Fragments
 from dynomite_mp.proto.resp cimport (
-    FRAME_OK, ArgWalk, KeyWalk, RequestScan, Span, inline_to_array, next_request, request_key, request_refusal,
+    FRAME_OK, ArgWalk, KeyWalk, RequestScan, Span, arg_is, inline_to_array, next_request, request_key, request_refusal,
     walk_args, walk_key, walk_keys, walk_next,
 )
 from dynomite_mp.proto.wire_errors cimport (
@@ -66,9 +66,10 @@ from dynomite_mp.workers.data_path cimport (
     GROUP_RESP2, GROUP_RESP3, GROUPS, HOLD, PAUSE_BUDGET, PAUSE_PRESSURE, REFUSED, TAKEN,
 )
 from dynomite_mp.workers.datastore_conn cimport DatastoreConn
+from dynomite_mp.workers.key_holds cimport KeyHolds
 from dynomite_mp.workers.peer_in_conn cimport PeerInConn
 from dynomite_mp.workers.peer_out_conn cimport PeerOutConn
-from dynomite_mp.workers.peer_service cimport PeerService, is_for_node
+from dynomite_mp.workers.peer_service cimport is_for_node
 from dynomite_mp.workers.request cimport (
     Request, queue_len, queue_push, request_new, request_release, slots_len,
 )
@@ -104,7 +105,7 @@ cdef uint16_t E_SPILL_FAILED = WIRE_ERRORS["spill_failed"].code
 cdef uint16_t E_NO_MEMORY = WIRE_ERRORS["out_of_memory"].code
 
 
-cdef class IoPath(PeerService):
+cdef class IoPath(KeyHolds):
     """The data plane of one io worker."""
 
     def __cinit__(self, *args, **kwargs):
@@ -206,6 +207,8 @@ cdef class IoPath(PeerService):
         self.slab.add(self.cells.dnode_requests, 1)
         self.slab.add(self.cells.dnode_request_bytes, scan.pos)
         if is_for_node(p, scan):
+            if scan.argc == 3 and arg_is(p, &scan.args[1], b"key"):
+                return self.serve_key(peer, p, scan)
             return self.serve_node(peer, p, scan)
         row = self.lookup(p, scan)
         if row == NULL:
@@ -224,6 +227,25 @@ cdef class IoPath(PeerService):
             return self.forward(peer, p, scan, row, flags)
         finally:
             self.incoming = NULL
+
+    cdef int serve_key(self, PeerInConn peer, const char* p, RequestScan* scan) except -1:
+        """`DYNO KEY key`: what the io worker of the key's shard knows of recent writes to it."""
+        cdef Place place
+        cdef Request* request
+        cdef bytes key = p[scan.args[2].off:scan.args[2].off + scan.args[2].len]
+        cdef bytes answer
+        place_init(&place, 0, WITH_LOCAL_ONLY)
+        self.token(key, len(key), &place.token)
+        place.shard = self.shard_of(place.token)
+        if place.shard == self.shard_index:
+            answer = self.key_answer(key)
+            return self.answer(peer, answer, len(answer))
+        request = self.admit(peer, command_row(command_lookup(b"dyno", 4)), scan.pos)
+        if request == NULL:
+            return self.refuse(peer, E_NO_MEMORY)
+        if self.to_shard(request, &place, p, scan.pos) == HOLD:
+            self.fail(request, E_SPILL_FAILED)
+        return TAKEN
 
     cdef int forward(self, SourceConn source, const char* p, RequestScan* scan, const CommandRow* row,
                      uint32_t flags) except -1:
@@ -495,6 +517,8 @@ cdef class IoPath(PeerService):
     cdef int before_flush(self) except -1:
         if self.serves_shards:
             self.serve_shards()
+        if self.draining:
+            self.drain_holds()
         if self.held:
             self.rerun_held()
         return 0
@@ -541,6 +565,13 @@ cdef class IoPath(PeerService):
                 self.want_turn()
         return 0
 
+    cdef int shard_key(self, Request* request, const char* p, RequestScan* scan) except -1:
+        """Another io worker was asked what this one knows of a key."""
+        cdef bytes answer = self.key_answer(p[scan.args[2].off:scan.args[2].off + scan.args[2].len])
+        self.complete(request, answer, len(answer))
+        request_release(request)
+        return 0
+
     cdef int take_status(self, Request* request, ShardLink link) except -1:
         """What another io worker's reply says besides, for the peer that asked."""
         request.reply_marks = <uint8_t>link.reply_status
@@ -557,6 +588,9 @@ cdef class IoPath(PeerService):
         memset(&scan, 0, sizeof(RequestScan))
         if next_request(p, n, &scan) != FRAME_OK:
             raise ValueError(f"io worker {link.peer_index} sent a request that is none")
+        if is_for_node(p, &scan):
+            self.shard_key(request, p, &scan)
+            return TAKEN
         row = self.lookup(p, &scan)
         if row == NULL:
             raise ValueError(f"io worker {link.peer_index} sent a command that is none")
@@ -603,9 +637,9 @@ cdef class IoPath(PeerService):
                 if client.fd >= 0 and self.now_ns > client.linger_until_ns:
                     client.close_now(0)
             self.lingering = [c for c in self.lingering if (<ClientConn>c).fd >= 0]
-        if self.held or self.shard_count > 1:
+        if self.held or self.draining or self.shard_count > 1:
             self.want_turn()
-        self.ticking = bool(self.in_flight or self.held or self.lingering or self.waiting_leads or (
+        self.ticking = bool(self.in_flight or self.held or self.draining or self.lingering or self.waiting_leads or (
             self.remote is not None and slots_len(&self.remote.waiting)))
         return self.ticking
 

@@ -111,6 +111,8 @@ class IoWorker(Worker):
         self._skews: dict[str, float] = {}
         self._set_identity()
         self._mesh.swap(topology)
+        self._applied: dict[int, list[tuple[bytes, bytes]]] = {}
+        self._path.set_on_applied(self._on_applied)
         self._path.set_on_call(self._on_call, context.boot << CALL_ID_BITS)
         self._path.set_gossip_text(lambda _address, text: self.proxies.gossip.gossip_text(text))
         for sender, ring in context.port.inbound:
@@ -273,6 +275,30 @@ class IoWorker(Worker):
         """Another node's replication process asks this one's."""
         return self.proxies.replication.peer_call(call_id, address, payload)
 
+    # ---- copies of keys: see key_holds
+
+    def on_key_hold(self, copy_id: int, keys: list[bytes]) -> None:
+        held = self._path.hold_keys(copy_id, keys)
+        self.proxies.replication.key_held(copy_id, [(key, self._path.key_known(key)) for key in held])
+
+    def on_key_apply(self, copy_id: int, rows: list[tuple[bytes, Any, list[bytes]]]) -> None:
+        for key, known, commands in rows:
+            if not self._path.apply_key(copy_id, key, known, commands):
+                self._on_applied(copy_id, key, b"-ERR the hold of this key had ended\r\n")
+
+    def on_key_release(self, copy_id: int) -> None:
+        self._path.release_keys(copy_id)
+
+    def _on_applied(self, copy_id: int, key: bytes, error: bytes) -> None:
+        if not self._applied:
+            self._loop.call_soon(self._tell_applied)
+        self._applied.setdefault(copy_id, []).append((key, error))
+
+    def _tell_applied(self) -> None:
+        applied, self._applied = self._applied, {}
+        for copy_id, rows in applied.items():
+            self.proxies.replication.key_applied(copy_id, rows)
+
     def on_peer_answer(self, call_id: int, reply: bytes) -> None:
         self._path.answer_call(call_id, reply)
 
@@ -295,6 +321,7 @@ class IoWorker(Worker):
     def _on_pressure_timer(self) -> None:
         self._path.relieve_pressure()
         self._path.expire_calls()
+        self._path.expire_holds()
         self._loop.call_later(PRESSURE_S, self._on_pressure_timer)
 
     def drain_ring(self, sender: Endpoint, ring: SpscRing) -> int:

@@ -3,23 +3,17 @@
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import hiredis
 import msgpack  # type: ignore[import-untyped]
 import pytest
-import uvloop
 
-from dynomite_mp.cluster import topology
-from dynomite_mp.enums import Role
-from dynomite_mp.ipc.segment import Fabric
-from dynomite_mp.ipc.wiring import expand
 from dynomite_mp.proto.requests import request
-from dynomite_mp.workers.peer_calls import CallError, CallWays, PeerCalls
-from tests.e2e.harness import PEER_PORT, AddressBlock, Node, Nodes
-
-SIZES = {"io_ring_bytes": 65536, "replication_ring_bytes": 65536, "lane_overflow_bytes": 0}
+from dynomite_mp.workers.peer_calls import CallError, PeerCalls
+from tests.e2e.calls import address_of, with_calls
+from tests.e2e.harness import AddressBlock, Node, Nodes
 
 
 @pytest.fixture(scope="module")
@@ -32,51 +26,31 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
             nodes.destroy()
 
 
-def with_calls(node: Node, body: Callable[[PeerCalls, str], Awaitable[None]]) -> None:
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        fabric = Fabric.create(f"/dmp-calls.{os.getpid()}", expand(1, SIZES), identity={}, boot_id=1)
-        calls = PeerCalls(
-            loop, fabric.port(Role.REPLICATION).slab, CallWays("", None, lambda _a, _b: False, deadline_ms=5000)
-        )
-        here = topology.Node("dc", "test", "127.0.0.1", 1, (0,), is_local=True)
-        there = topology.Node("dc", "rack", node.host, PEER_PORT, (0,))
-        calls.swap(topology.Topology.build([here, there]))
-        calls.start()
-        try:
-            await body(calls, there.address)
-        finally:
-            calls.close()
-            loop.remove_reader(calls.path.fd)
-            fabric.close()
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main())
-
-
 def test_a_call_is_answered_by_the_replication_process(node: Node) -> None:
-    async def body(calls: PeerCalls, address: str) -> None:
+    async def body(calls: PeerCalls) -> None:
+        address = address_of(node)
         assert await calls.call(address, "ping", "here", 1, b"\r\n\0") == ["here", 1, b"\r\n\0"]
         answers = await asyncio.gather(*(calls.call(address, "ping", i) for i in range(100)))
         assert answers == [[i] for i in range(100)]
 
-    with_calls(node, body)
+    with_calls([node], body)
 
 
 def test_an_unknown_verb_and_an_unknown_node_are_errors(node: Node) -> None:
-    async def body(calls: PeerCalls, address: str) -> None:
+    async def body(calls: PeerCalls) -> None:
+        address = address_of(node)
         with pytest.raises(CallError, match="no such verb: nonsense"):
             await calls.call(address, "nonsense")
         with pytest.raises(CallError, match="no node of this cluster"):
             await calls.call("127.0.0.9:1", "ping")
 
-    with_calls(node, body)
+    with_calls([node], body)
 
 
 def test_a_long_call_does_not_keep_the_connection(node: Node) -> None:
     """`linger` is no verb of a node, so here the asker is asked itself, through its own answer()."""
 
-    async def body(calls: PeerCalls, _address: str) -> None:
+    async def body(calls: PeerCalls) -> None:
         release = asyncio.Event()
 
         async def linger() -> str:
@@ -93,11 +67,12 @@ def test_a_long_call_does_not_keep_the_connection(node: Node) -> None:
         assert _unwrapped(await calls.answer(_packed(["wait", first[1]]))) == [0, "at last"]
         assert _unwrapped(await calls.answer(_packed(["wait", first[1]])))[0] == 1
 
-    with_calls(node, body)
+    with_calls([node], body)
 
 
 def test_many_requests_for_its_datastore_come_back_in_order(node: Node) -> None:
-    async def body(calls: PeerCalls, address: str) -> None:
+    async def body(calls: PeerCalls) -> None:
+        address = address_of(node)
         sets = [request("SET", f"k{i}", f"v{i}") for i in range(1000)]
         assert {reply for reply, _ in await calls.ask_many(address, sets)} == {b"+OK\r\n"}
         gets = [request("GET", f"k{i}") for i in range(1000)]
@@ -106,11 +81,12 @@ def test_many_requests_for_its_datastore_come_back_in_order(node: Node) -> None:
         reply, _extension = await calls.ask(address, request("LPUSH", "k1", "x"))
         assert reply.startswith(b"-WRONGTYPE")
 
-    with_calls(node, body)
+    with_calls([node], body)
 
 
 def test_calls_go_on_after_the_replication_process_was_killed(node: Node) -> None:
-    async def body(calls: PeerCalls, address: str) -> None:
+    async def body(calls: PeerCalls) -> None:
+        address = address_of(node)
         assert await calls.call(address, "ping", 1) == [1]
         os.kill(node.pid_of("replication"), signal.SIGKILL)
         for _ in range(100):
@@ -121,7 +97,7 @@ def test_calls_go_on_after_the_replication_process_was_killed(node: Node) -> Non
             return
         raise AssertionError("no call is answered any more")
 
-    with_calls(node, body)
+    with_calls([node], body)
 
 
 def test_clients_cannot_call(node: Node) -> None:

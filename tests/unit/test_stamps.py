@@ -8,6 +8,7 @@ from typing import Any
 import hiredis
 import pytest_asyncio
 
+from dynomite_mp.cluster.write_table import ENTRY_DISORDERED, FAMILY_MIXED
 from dynomite_mp.proto.dnode import (
     DNODE_REQ_FORWARD,
     DNODE_VERSION_C,
@@ -287,3 +288,47 @@ async def test_a_write_that_this_racks_owner_finds_too_old_is_sent_once_more(tmp
         assert stage.cell("restamped_writes") == 1
         neighbour.reply(again, b"+DONE\r\n")
         assert await client.reply() == b"DONE"
+
+
+# ---- what other nodes may know
+
+
+async def key(peer: Any, name: str) -> Any:
+    peer.send(hiredis.pack_command(("DYNO", "KEY", name)))
+    reader = hiredis.Reader()
+    reader.feed((await peer.reply()).payload)
+    return reader.gets()
+
+
+async def test_a_node_says_what_it_knows_of_a_key(stage: ReplicaStage) -> None:
+    peer = await stage.asking_peer()
+    stamp = now()
+    assert await key(peer, "k") == []
+    await applied(stage, peer, "SET", "k", "v", data=extension(stamp, OVERWRITE, 1))
+    await applied(stage, peer, "APPEND", "k", "w", data=extension(stamp + 9, ORDERED, 3))
+    await applied(stage, peer, "APPEND", "k", "w", data=extension(stamp + 5, ORDERED, 2))
+    known = await key(peer, "k")
+    ids = [[OTHER, 1, 0, sequence] for sequence in (2, 3, 1)]
+    assert known == [stamp + 9, OTHER, ENTRY_DISORDERED + 256 * FAMILY_MIXED, ids, [stamp, OTHER]]
+
+
+async def test_a_copied_keys_writes_are_not_applied_again(stage: ReplicaStage) -> None:
+    stamp = now()
+    assert stage.path.hold_keys(1, [b"k"]) == [b"k"]
+    applied_keys: list[Any] = []
+    stage.path.set_on_applied(lambda *row: applied_keys.append(row))
+    peer = await stage.asking_peer()
+    known = [stamp, OTHER, 256, [[OTHER, 1, 0, 1]], [0, 0]]
+    peer.send(hiredis.pack_command(("INCR", "k")), extension(stamp, COMMUTE, 1))  # the copy has it
+    peer.send(hiredis.pack_command(("INCR", "k")), extension(stamp + 1, COMMUTE, 2))
+    peer.send(hiredis.pack_command(("PING",)))
+    await stage.until(lambda: stage.cell("dnode_client_requests") == 3)
+    assert stage.path.apply_key(1, b"k", known, [hiredis.pack_command(("RESTORE", "k", "0", "dump", "REPLACE"))])
+    assert (await stage.store.request())[1][0] == b"RESTORE"
+    assert (await stage.store.request())[1] == [b"INCR", b"k"]
+    stage.store.reply(b"+OK\r\n")
+    stage.store.reply(b":8\r\n")
+    assert [(await peer.reply()).payload for _ in range(3)] == [b"+OK\r\n", b":8\r\n", b"+PONG\r\n"]
+    assert stage.store.waiting.empty()
+    assert applied_keys == [(1, b"k", b"")]
+    assert (await key(peer, "k"))[0] == stamp + 1

@@ -1,0 +1,287 @@
+"""Copies of single keys from the nodes that hold the same: one primitive for hints, warm-up, repair and comparison.
+
+Run by the node whose key is to be mended:
+
+    copy([keys]) --KEY_HOLD--> io workers: new writes to these keys wait
+                 <-KEY_HELD--- which are held, and which recent writes the write table here knows
+                 --DYNO KEY--> the owners in the other racks: stamp, recent writes            choose(): the newest
+                 --DYNO KEY, PEXPIRETIME, DUMP, DYNO KEY--> the chosen one                    valid if nothing moved
+                 --KEY_APPLY-> io workers: RESTORE or DEL, then what was held
+                 <-KEY_APPLIED
+
+A source has to contain every recent write that this node has of the key; if it does not yet, it is asked again a
+little later. A key that cannot be copied now is tried again, a bounded number of times; then CopyError says which.
+
+What it is not: it does not know why a copy is wanted, and keeps no list on disk: who wants a copy keeps the reason
+until `copy` has returned.
+
+Invariants: a key is in one copy at a time; at most BATCHES batches of BATCH keys are under way; a hold is released
+whatever happens.
+"""
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from dynomite_mp.cluster.key_sources import KEEP, Known, Sources, choose, is_contained
+from dynomite_mp.errors import DynomiteError
+from dynomite_mp.proto.requests import request
+from dynomite_mp.workers.key_values import KeyValue, bulk_of, commands_for, known_of
+from dynomite_mp.workers.peer_calls import CallError, PeerCalls
+
+log = logging.getLogger("dynomite_mp.replication")
+
+BATCH: Final = 64
+BATCHES: Final = 4
+QUEUE_MAX: Final = 1_000_000
+APPLY_BYTES: Final = 65536  # of one KEY_APPLY; a larger value goes alone
+TRIES: Final = 50
+RETRY_S: Final = 0.02
+HELD_S: Final = 1.0
+APPLIED_S: Final = 5.0
+
+
+class CopyError(DynomiteError):
+    """Keys that could not be copied; `keys` are they."""
+
+    def __init__(self, keys: Sequence[bytes], why: str) -> None:
+        super().__init__(f"{len(keys)} keys could not be copied: {why}")
+        self.keys = keys
+
+
+@dataclass(slots=True)
+class _Batch:
+    """One copy under way: what the io workers have said."""
+
+    waiting: int  # io workers that have not answered KEY_HOLD
+    held: dict[bytes, Known] = field(default_factory=dict)
+    holder: dict[bytes, int] = field(default_factory=dict)  # io worker of a held key
+    results: dict[bytes, bytes] = field(default_factory=dict)
+    applied_wanted: int = 0
+    all_held: asyncio.Event = field(default_factory=asyncio.Event)
+    all_applied: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class KeyCopies:
+    """One a replication process. `io(index)` is the proxy of an io worker."""
+
+    def __init__(self, calls: PeerCalls, io: Callable[[int], Any], io_workers: int, sources: Sources) -> None:
+        self._calls = calls
+        self._io = io
+        self._io_workers = io_workers
+        self.sources = sources
+        self._ids = itertools.count(1)
+        self._batches: dict[int, _Batch] = {}
+        self._room = asyncio.Semaphore(BATCHES)
+        self._under_way: dict[bytes, asyncio.Future[str]] = {}
+        self._next: dict[bytes, asyncio.Future[str]] = {}  # wanted, not yet begun
+        self._pump: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.copied = 0
+        self.failed = 0
+        calls.handlers["copy"] = self.on_call
+
+    @property
+    def pending(self) -> int:
+        """Keys that are being copied or are to be."""
+        return len(self._next) + len(self._under_way)
+
+    async def on_call(self, keys: Sequence[bytes]) -> list[bytes]:
+        """Another node asks this one to copy keys of its own; answered when that is done, with those that failed."""
+        try:
+            await self.copy(keys)
+        except CopyError as failure:
+            return list(failure.keys)
+        return []
+
+    async def copy(self, keys: Iterable[bytes]) -> None:
+        """Make keys of this node as they are elsewhere; a copy that began before does not count. CopyError."""
+        futures = {key: self._want(key) for key in keys}
+        if futures:
+            await asyncio.wait(futures.values())
+        failed = {key: future.result() for key, future in futures.items() if future.result()}
+        if failed:
+            raise CopyError(list(failed), next(iter(failed.values())))
+
+    def want(self, keys: Iterable[bytes]) -> None:
+        """The same without waiting; what fails is counted."""
+        for key in keys:
+            self._want(key)
+
+    def _want(self, key: bytes) -> asyncio.Future[str]:
+        if key not in self._next and len(self._next) >= QUEUE_MAX:
+            raise CopyError([key], "too many copies are wanted")
+        future = self._next.setdefault(key, asyncio.get_running_loop().create_future())
+        if self._pump is None or self._pump.done():
+            self._pump = asyncio.get_running_loop().create_task(self._run())
+        return future
+
+    # ---- batches
+
+    async def _run(self) -> None:
+        """Batches of what is wanted, as long as anything is."""
+        while self._next:
+            await self._room.acquire()
+            batch = {key: self._next[key] for key in itertools.islice(self._next, BATCH) if key not in self._under_way}
+            if not batch:  # all of these are under way: they come again when that is over
+                self._room.release()
+                await asyncio.sleep(RETRY_S)
+                continue
+            for key in batch:
+                del self._next[key]
+            self._under_way.update(batch)
+            task = asyncio.get_running_loop().create_task(self._copy_batch(batch))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _copy_batch(self, batch: dict[bytes, asyncio.Future[str]]) -> None:
+        left = list(batch)
+        why = "nobody has them"
+        try:
+            for attempt in range(TRIES):
+                try:
+                    left, why = await self._attempt(left, is_last=attempt > TRIES // 2)
+                except (CallError, TimeoutError) as problem:
+                    why = str(problem) or "an io worker does not answer"
+                if not left:
+                    break
+                await asyncio.sleep(RETRY_S)
+        finally:
+            self._room.release()
+            for key, future in batch.items():
+                self._under_way.pop(key, None)
+                if not future.done():
+                    future.set_result(why if key in left else "")
+            self.failed += len(left)
+            self.copied += len(batch) - len(left)
+
+    async def _attempt(self, keys: list[bytes], *, is_last: bool) -> tuple[list[bytes], str]:
+        """(keys that have to be tried again, why)."""
+        copy_id = next(self._ids)
+        batch = self._batches[copy_id] = _Batch(self._io_workers)
+        try:
+            for index in range(self._io_workers):
+                self._io(index).key_hold(copy_id, keys)
+            async with asyncio.timeout(HELD_S):
+                await batch.all_held.wait()
+            values, why = await self._fetch(batch, is_last=is_last)
+            if values:
+                await self._apply(copy_id, batch, values)
+            done = {key for key, error in batch.results.items() if not error}
+            errors = [error for error in batch.results.values() if error]
+            why = errors[0].decode(errors="replace").strip() if errors else why
+            return [key for key in keys if key not in done], why
+        finally:
+            del self._batches[copy_id]
+            for index in range(self._io_workers):
+                self._io(index).key_release(copy_id)
+
+    async def _fetch(self, batch: _Batch, *, is_last: bool) -> tuple[dict[bytes, KeyValue], str]:
+        """The values to take over, of those keys whose source is whole; and why of the others not."""
+        held = batch.held
+        offers = await self._ask_all(held)
+        wanted: dict[str, list[bytes]] = {}
+        why = "no source answers"
+        for key, mine in held.items():
+            address = choose(mine, offers.get(key, []), is_last=is_last)
+            if address == KEEP:
+                batch.results[key] = b""
+            elif address is None:
+                why = "its sources lack recent writes" if offers.get(key) else why
+            else:
+                wanted.setdefault(address, []).append(key)
+        values: dict[bytes, KeyValue] = {}
+        found = await asyncio.gather(
+            *(self._values(address, keys) for address, keys in wanted.items()), return_exceptions=True
+        )
+        for outcome in found:
+            if isinstance(outcome, CallError):
+                why = str(outcome)
+            elif isinstance(outcome, BaseException):
+                raise outcome
+            else:
+                values.update(
+                    (key, value) for key, value in outcome.items() if is_last or is_contained(held[key], value.known)
+                )
+        return values, why
+
+    async def _ask_all(self, keys: Iterable[bytes]) -> dict[bytes, list[tuple[str, Known]]]:
+        """What each possible source knows of each key, in the order of preference."""
+        by_source: dict[str, list[bytes]] = {}
+        order: dict[bytes, list[str]] = {}
+        for key in keys:
+            order[key] = self.sources.of(key)
+            for address in order[key]:
+                by_source.setdefault(address, []).append(key)
+
+        async def ask(address: str, of: list[bytes]) -> dict[tuple[str, bytes], Known]:
+            replies = await self._calls.ask_many(address, [request(b"DYNO", b"KEY", key) for key in of])
+            return {(address, key): known_of(reply) for key, (reply, _) in zip(of, replies, strict=True)}
+
+        found: dict[tuple[str, bytes], Known] = {}
+        for outcome in await asyncio.gather(*(ask(*item) for item in by_source.items()), return_exceptions=True):
+            if isinstance(outcome, dict):
+                found.update(outcome)
+            elif not isinstance(outcome, CallError):
+                raise outcome
+        return {
+            key: [(address, found[address, key]) for address in addresses if (address, key) in found]
+            for key, addresses in order.items()
+        }
+
+    async def _values(self, address: str, keys: Sequence[bytes]) -> dict[bytes, KeyValue]:
+        """Whole values: those that did not move while they were read."""
+        payloads: list[bytes] = []
+        for key in keys:
+            question = request(b"DYNO", b"KEY", key)
+            payloads += [question, request(b"PEXPIRETIME", key), request(b"DUMP", key), question]
+        replies = [reply for reply, _ in await self._calls.ask_many(address, payloads)]
+        values: dict[bytes, KeyValue] = {}
+        for place, key in enumerate(keys):
+            before, expiry, dump, after = replies[4 * place : 4 * place + 4]
+            known = known_of(before)
+            if known == known_of(after) and not known.is_busy and expiry[:1] == b":" and dump[:1] in (b"$", b"_"):
+                values[key] = KeyValue(known, int(expiry[1:-2]), bulk_of(dump))
+        return values
+
+    # ---- to the io workers and back
+
+    async def _apply(self, copy_id: int, batch: _Batch, values: dict[bytes, KeyValue]) -> None:
+        batch.applied_wanted = len(values) + len(batch.results)
+        rows: dict[int, list[Any]] = {}
+        size = 0
+        for key, value in values.items():
+            rows.setdefault(batch.holder[key], []).append((key, value.known.plain(), commands_for(key, value)))
+            size += len(value.dump or b"") + len(key) + 64
+            if size >= APPLY_BYTES:
+                self._send_apply(copy_id, rows)
+                rows, size = {}, 0
+        self._send_apply(copy_id, rows)
+        async with asyncio.timeout(APPLIED_S):
+            await batch.all_applied.wait()
+
+    def _send_apply(self, copy_id: int, rows: dict[int, list[Any]]) -> None:
+        for index, of_worker in rows.items():
+            self._io(index).key_apply(copy_id, of_worker)
+
+    def on_held(self, worker: int, copy_id: int, rows: Iterable[tuple[bytes, Any]]) -> None:
+        batch = self._batches.get(copy_id)
+        if batch is None:
+            return
+        for key, plain in rows:
+            batch.held[key] = Known.of_plain(plain)
+            batch.holder[key] = worker
+        batch.waiting -= 1
+        if batch.waiting == 0:
+            batch.all_held.set()
+
+    def on_applied(self, copy_id: int, rows: Iterable[tuple[bytes, bytes]]) -> None:
+        batch = self._batches.get(copy_id)
+        if batch is None:
+            return
+        batch.results.update(rows)
+        if len(batch.results) >= batch.applied_wanted:
+            batch.all_applied.set()

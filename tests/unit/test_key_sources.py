@@ -1,0 +1,61 @@
+"""Where keys are copied from, and whose copy is taken."""
+
+from dynomite_mp.cluster.key_sources import DISORDERED, KEEP, Known, Sources, choose
+from dynomite_mp.cluster.topology import Node, Topology
+
+
+def node(dc: str, rack: str, host: str, token: int = 0, *, is_local: bool = False) -> Node:
+    return Node(dc, rack, host, 8101, (token,), is_local=is_local)
+
+
+def sources(*nodes: Node) -> Sources:
+    return Sources(Topology.build(nodes), hash_name="murmur", hash_tag=b"{}")
+
+
+def test_owners_in_the_other_racks_by_name() -> None:
+    found = sources(
+        node("dc1", "r2", "me", is_local=True), node("dc1", "r3", "c"), node("dc1", "r1", "a"), node("dc2", "r1", "far")
+    )
+    assert found.of(b"k") == ["a:8101", "c:8101"]
+    assert found.is_own(b"k")
+
+
+def test_a_lone_rack_asks_another_datacenter() -> None:
+    found = sources(node("dc1", "r1", "me", is_local=True), node("dc2", "r1", "far"), node("dc2", "r2", "farther"))
+    assert found.of(b"k") == ["far:8101", "farther:8101"]
+
+
+def test_each_key_at_its_owner_and_hash_tags_count() -> None:
+    half = 2**31
+    found = sources(
+        node("dc", "r1", "me", is_local=True), node("dc", "r1", "mate", half),
+        node("dc", "r2", "low"), node("dc", "r2", "high", half),
+    )  # fmt: skip
+    keys = [b"k%d" % i for i in range(100)]
+    for key in keys:
+        assert found.of(key) == (["low:8101"] if found.is_own(key) else ["high:8101"])
+    assert 20 < sum(map(found.is_own, keys)) < 80
+    assert {tuple(found.of(b"{tag}%d" % i)) for i in range(50)} == {tuple(found.of(b"{tag}"))}
+
+
+def test_the_newest_stamp_then_order_then_place() -> None:
+    old, new = Known(1), Known(2)
+    assert choose(Known(), [("a", old), ("b", new)], is_last=False) == "b"
+    assert choose(Known(), [("a", Known(2, flags=DISORDERED)), ("b", new)], is_last=False) == "b"
+    assert choose(Known(), [("a", new), ("b", new)], is_last=False) == "a"
+    assert choose(Known(), [], is_last=True) is None
+
+
+def test_a_source_must_hold_what_this_node_has() -> None:
+    mine = Known(5, ids=frozenset({1, 2}))
+    assert choose(mine, [("a", Known(9, ids=frozenset({1})))], is_last=False) is None
+    assert choose(mine, [("a", Known(9, ids=frozenset({1}))), ("b", Known(8, ids=frozenset({1, 2, 3})))],
+                  is_last=False) == "b"  # fmt: skip
+    assert choose(mine, [("a", Known(9, ids=frozenset({1})))], is_last=True) == "a"
+    assert choose(mine, [("a", Known(4, ids=frozenset({1})))], is_last=True) == KEEP
+
+
+def test_what_is_no_answer_knows_nothing() -> None:
+    assert Known.of_plain(None) == Known.of_plain([1]) == Known()
+    known = Known.of_plain([3, 4, 1, [[1, 2], b"x"]])
+    assert known.is_busy and Known.of_plain(known.plain()) == known
