@@ -88,7 +88,7 @@ class ReplicationWorker(Worker):
         self.copies = KeyCopies(
             self.calls, self.proxies.io, config.io_workers, self._sources(configured_topology(config))
         )
-        self.repairs = Repairs(context, self.calls)
+        self.repairs = Repairs(context, self.calls, self.copies, self.hints)
         self._answers: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
