@@ -647,7 +647,7 @@ cdef class Fanout(Writes):
         if what != OUT_GOOD or replies == NULL or replies.first_good < 0 or n == 0 or request.is_differing:
             return 0
         digest = digest_of(command_row(request.command), reply, reply_len)
-        if replies.digests[replies.first_good] != digest:
+        if replies.replicas[replies.first_good].digest != digest:
             request.is_differing = True
             self.slab.add(self.cells.read_repairs, 1)
             self.copy_keys(request, p, n, COPY_READ)
