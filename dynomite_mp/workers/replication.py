@@ -28,6 +28,7 @@ from dynomite_mp.workers.base import Worker, WorkerContext
 from dynomite_mp.workers.cluster_view import ClusterView, lag_rows, peer_rows
 from dynomite_mp.workers.hint_lanes import HintLanes, now_ms
 from dynomite_mp.workers.key_copies import KeyCopies
+from dynomite_mp.workers.leadership import Leadership
 from dynomite_mp.workers.peer_calls import CallWays, PeerCalls
 from dynomite_mp.workers.peer_cipher import node_key, secured_by
 from dynomite_mp.workers.peer_mesh import PeerLink, count_peer_change
@@ -75,6 +76,11 @@ class ReplicationWorker(Worker):
             on_change=self._on_peer_change,
         )
         self.calls = PeerCalls(self._loop, context.port.slab, ways)
+        self._leadership = Leadership(
+            self.calls,
+            config.io_workers,
+            lambda worker, nonce, address, is_leading: self.proxies.io(worker).leading(nonce, address, is_leading),
+        )
         self.hints = HintLanes(
             context.data_dir / "hints",
             self.calls,
@@ -95,6 +101,7 @@ class ReplicationWorker(Worker):
         self._loop.add_reader(self._path.fd, self._path.turn)
         self.calls.start()
         self._swap(configured_topology(self.config))
+        self._leadership.start()
         self.hints.start()
         self._syncs = self._loop.create_task(self._sync_hints())
 
@@ -109,6 +116,7 @@ class ReplicationWorker(Worker):
         end = self._loop.time() + deadline_s
         while self._path.owes() and self._loop.time() < end:
             await asyncio.sleep(DRAIN_POLL_S)
+        self._leadership.close()
         if self._syncs is not None:
             self._syncs.cancel()
         self._mesh.close()
@@ -177,12 +185,19 @@ class ReplicationWorker(Worker):
         self._answers.add(task)
         task.add_done_callback(self._answers.discard)
 
+    def on_lead_ready(self, sender: Endpoint, is_ready: bool) -> None:
+        self._leadership.note_ready(sender.index, is_ready)
+
+    def on_leading_seen(self, nonce: int, is_known: bool) -> None:
+        self._leadership.note_seen(nonce, is_known)
+
     async def _answer(self, worker: int, call_id: int, payload: bytes) -> None:
         self.proxies.io(worker).peer_answer(call_id, await self.calls.answer(payload))
 
     def _swap(self, topology: Topology) -> None:
         self._mesh.swap(topology)
         self.calls.swap(topology)
+        self._leadership.swap(topology)
         racks = topology.local_dc.racks
         self._replicas = [node.address for rack in racks for node in rack.nodes] if len(racks) > 1 else []
         self.copies.sources = self._sources(topology)

@@ -44,6 +44,7 @@ cdef struct Request:
     uint64_t key_hash               # of a write of one key (cluster.write_table)
     uint64_t refused_racks          # whose datastore answered an error, while none has taken the write
     uint64_t leads_tried            # racks that were asked to lead it and have not executed it
+    uint64_t executed_ns            # when it went to this node's datastore
     uint64_t missed_racks           # of a request executed here: racks without its effect
     uint16_t remote_pending         # other datacenters whose verdict is awaited
     uint8_t klass                   # command class, for counters
@@ -69,6 +70,8 @@ cdef struct Request:
     uint8_t is_differing            # a read whose replicas answered differently, which has been told
     uint8_t is_restamped            # sent once more with a newer stamp
     uint8_t is_lead_asked           # by a peer: execute it as the key's lead
+    uint8_t is_lead_open            # executed here and not finished: counted under lead_epoch
+    uint8_t lead_epoch
     uint8_t is_executed             # class lead: it went to this node's datastore, not to another lead
     uint8_t is_declined             # class lead: a rack that could lead said that it does not
     uint8_t has_reserve             # another rack's reply is kept in case
