@@ -79,7 +79,7 @@ def test_a_quorum_read_mends_the_replica_that_differs() -> None:
         reads = [(b"GET", b"key%d" % n) for n in range(20)]
         with asked.connect() as client, victim.store() as store:
             for _, key in reads:
-                assert client.call("SET", key, "right") == "OK"
+                assert client.call("SET", key, "right") == b"OK"
             cluster.wait_quiet()
             for _, key in reads:
                 store.call("SET", key, "wrong")
