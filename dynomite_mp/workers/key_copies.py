@@ -79,6 +79,7 @@ class KeyCopies:
         self._under_way: dict[bytes, asyncio.Future[str]] = {}
         self._next: dict[bytes, asyncio.Future[str]] = {}  # wanted, not yet begun
         self._given: dict[bytes, Sequence[str]] = {}  # sources of keys, where whoever wants the copy knows them
+        self._first: dict[bytes, str] = {}
         self._pump: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.copied = 0
@@ -90,9 +91,15 @@ class KeyCopies:
         """Keys that are being copied or are to be."""
         return len(self._next) + len(self._under_way)
 
-    async def on_call(self, keys: Sequence[bytes], sources: Sequence[str] = ()) -> list[bytes]:
-        """Another node asks this one to copy keys of its own; answered when that is done, with those that failed."""
+    async def on_call(self, keys: Sequence[bytes], sources: Sequence[str] = (), first: str = "") -> list[bytes]:
+        """Another node asks this one to copy keys of its own; answered when that is done, with those that failed.
+
+        Of sources that know nothing of a key, or the same, `first` is taken, if it is one: who has seen that a write is
+        missing here has it himself, others may have missed it too.
+        """
         try:
+            if first:
+                self._first.update(dict.fromkeys(keys, first))
             await self.copy(keys, sources)
         except CopyError as failure:
             return list(failure.keys)
@@ -181,6 +188,7 @@ class KeyCopies:
                 self._under_way.pop(key, None)
                 if key not in self._next:
                     self._given.pop(key, None)
+                    self._first.pop(key, None)
                 if not future.done():
                     future.set_result(why if key in left else "")
             self.failed += len(left)
@@ -242,6 +250,8 @@ class KeyCopies:
         order: dict[bytes, list[str]] = {}
         for key in keys:
             order[key] = list(self._given.get(key) or self.sources.of(key))
+            first = self._first.get(key)
+            order[key].sort(key=lambda address, first=first: address != first)
             for address in order[key]:
                 by_source.setdefault(address, []).append(key)
 
