@@ -251,7 +251,8 @@ class KeyCopies:
         for key in keys:
             order[key] = list(self._given.get(key) or self.sources.of(key))
             first = self._first.get(key)
-            order[key].sort(key=lambda address, first=first: address != first)
+            if first in order[key]:
+                order[key] = [first, *(address for address in order[key] if address != first)]
             for address in order[key]:
                 by_source.setdefault(address, []).append(key)
 

@@ -242,8 +242,8 @@ def locks(cluster: Cluster, rounds: int, findings: Findings, name: str, killer: 
     troubles = len(seen.unknown) + len(seen.refused)
     findings.check(
         two == 0 and (none == 0 or killer is not None) and not seen.other,
-        f"locks, {name}, {killer.kills if killer else 0} kills: {rounds} rounds, {two} with two winners, {none} with none, "
-        f"{troubles} unknown or refused, {len(seen.other)} other errors {seen.other[:3]}",
+        f"locks, {name}, {killer.kills if killer else 0} kills: {rounds} rounds, {two} with two winners, {none} with "
+        f"none, {troubles} unknown or refused, {len(seen.other)} other errors {seen.other[:3]}",
     )
     equal(cluster, findings, f"locks, {name}")
     with cluster.nodes[0].store() as store:
