@@ -277,9 +277,9 @@ class Config:
         "The log of writes for absent replicas is synced to disk this often; 0: at each write.",
         unit="ms", pending=True)
     catch_up_max_ms: int = setting(
-        "peers", milliseconds(), "600000",
+        "peers", milliseconds(), "60000",
         "A node that returns takes reads after this long at the latest, even when others still hold writes for it.",
-        unit="ms", pending=True)
+        unit="ms")
 
     enable_gossip: bool = c_setting(
         "gossip", read.read_bool, "false",

@@ -194,6 +194,7 @@ COUNTERS: Final[tuple[Counter, ...]] = (
     _count("topology_swaps", "topologies taken into use", _WORKERS),
     _count("link_state_changes", "link changes reported to gossip", _PEERS),
     _latest("node_state", "state of this node, as in the gossip text", (Role.GOSSIP,)),
+    _latest("catching_up", "1 while this node serves no reads because it may have missed writes"),
     # loop
     _count("loop_turns", "turns of the event loop", _WORKERS),
     _count("loop_busy_ns", "time the loop was not waiting", _WORKERS),

@@ -52,11 +52,13 @@ KEY_COPY: Final = 0x52
 PEER_CALL: Final = 0x53
 KEY_HELD: Final = 0x54
 KEY_APPLIED: Final = 0x55
+NODE_EVENT: Final = 0x56
 REPLICA_REPLY: Final = 0x58
 PEER_ANSWER: Final = 0x59
 KEY_HOLD: Final = 0x5A
 KEY_APPLY: Final = 0x5B
 KEY_RELEASE: Final = 0x5C
+NODE_RETURN: Final = 0x5D
 SHARD_REQUEST: Final = 0x60
 SHARD_REPLY: Final = 0x61
 PING_PROBE: Final = 0x70
@@ -245,6 +247,23 @@ _ROWS = (
         ("copy_id",),
         1,
         "what this copy still holds goes on without a copy",
+    ),
+    Message(
+        NODE_EVENT,
+        "node_event",
+        "io > replication",
+        ("what", "episode", "detail"),
+        1,
+        "why this node may have missed writes; the io worker serves no reads until it is told. episode: which of its",
+        with_sender=True,
+    ),
+    Message(
+        NODE_RETURN,
+        "node_return",
+        "replication > io",
+        ("is_returning", "episode"),
+        1,
+        "RESUMING or not; the end is only meant for an io worker that has not had another episode since",
     ),
     Message(
         SHARD_REQUEST,

@@ -93,6 +93,8 @@ cpdef enum:                     # Extension.flags
     EXTENSION_RESENT = 4        # request: sent before, perhaps executed
     EXTENSION_NOT_EXECUTED = 8  # reply: the request never reached the datastore; it counts as missed
     EXTENSION_STALE = 16        # reply: skipped, a newer write is there; stamp is that write's, if known
+    EXTENSION_NOT_LEAD = 32     # reply: I am not the key's lead
+    EXTENSION_FORCE_READ = 64   # request: read although you are catching up
 
 cpdef enum:                     # Extension.fields; a group is present as a whole or not at all
     EXTENSION_STAMP = 1         # stamp

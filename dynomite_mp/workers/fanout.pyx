@@ -37,7 +37,7 @@ from dynomite_mp.proto.command_lookup cimport (
     ACCESS_WRITE, KEYS_NONE, ROUTING_ALL_NODES, ROUTING_LOCAL_NODE, ROUTING_RACK_OWNER, CommandRow, command_row,
 )
 from dynomite_mp.proto.dnode cimport (
-    DNODE_HEADER_MOST, DNODE_REQ, EXTENSION_MOST, Extension, encode_extension,
+    DNODE_HEADER_MOST, DNODE_REQ, EXTENSION_FORCE_READ, EXTENSION_MOST, Extension, encode_extension,
 )
 from dynomite_mp.proto.wire_errors cimport error_text
 from dynomite_mp.workers.conn cimport Conn
@@ -93,6 +93,8 @@ cdef class Fanout(Writes):
         if (self.table.is_alone or request.is_local_only or row.key_kind == KEYS_NONE
                 or row.routing == ROUTING_LOCAL_NODE):
             request.mode = PLAN_LOCAL
+            if not request.is_local_only:
+                request.is_forced = True            # it asks about this node, not for a key
             taken = self.to_datastore(request, self.table.my_rack, row, p, n, request.parent == NULL)
             if taken == DOWN:
                 self.fail(request, request.error_code)
@@ -105,9 +107,10 @@ cdef class Fanout(Writes):
         return self.copy_to_racks(request, row, p, n)
 
     cdef int read_next(self, Request* request, const CommandRow* row, const char* p, size_t n, bint is_first) except -1:
-        """Ask the next rack's owner; this rack's first."""
+        """Ask the next rack's owner; this rack's first. When all were tried and one was only catching up, once more:
+        then it has to answer."""
         cdef int taken, rack
-        while request.racks_tried < self.table.racks:
+        while self.may_read_on(request):
             rack = (self.table.my_rack + request.racks_tried) % self.table.racks
             taken = self.to_node(request, rack, row, p, n, is_first)
             if taken == HOLD:
@@ -123,6 +126,13 @@ cdef class Fanout(Writes):
             request.remote_pending = 0
         self.fail(request, request.error_code)
         return REFUSED
+
+    cdef bint may_read_on(self, Request* request) noexcept:
+        """Whether a rack is left that a read may go to."""
+        if request.racks_tried >= self.table.racks and request.is_put_off and not request.is_forced:
+            request.is_forced = True
+            request.racks_tried = 0
+        return request.racks_tried < self.table.racks
 
     cdef int to_all_nodes(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1:
         """Every node of every datacenter; this node's datastore answers."""
@@ -246,8 +256,11 @@ cdef class Fanout(Writes):
 
     cdef bint state_allows(self, Request* request) noexcept:
         """STANDBY takes nothing; WRITES_ONLY takes writes and keeps them back; RESUMING takes writes."""
-        if self.node_state == STATE_STANDBY or (
-                not request.is_write and (self.node_state == STATE_WRITES_ONLY or self.node_state == STATE_RESUMING)):
+        if self.node_state == STATE_RESUMING and not request.is_write:
+            request.error_code = E_STATE
+            request.is_put_off = True
+            return request.is_forced
+        if self.node_state == STATE_STANDBY or (not request.is_write and self.node_state == STATE_WRITES_ONLY):
             request.error_code = E_STATE
             return False
         return True
@@ -274,9 +287,10 @@ cdef class Fanout(Writes):
             self.slab.add(self.cells.peer_dropped, 1)
             return DOWN
         data[0] = c"d"
-        if conn.is_ours and request.group == GROUP_RESP3:
+        if conn.is_ours and (request.group == GROUP_RESP3 or request.is_forced):
             memset(&extension, 0, sizeof(Extension))
-            extension.protocol = 3
+            extension.protocol = 2 + request.group
+            extension.flags = EXTENSION_FORCE_READ if request.is_forced else 0
             data_len = encode_extension(data, &extension)
         slot = conn.enqueue_frame(head, DNODE_REQ, data, data_len, p, n)
         if slot == NULL:
@@ -306,6 +320,8 @@ cdef class Fanout(Writes):
             if self.table.racks > 1 and says_unreachable(p, n):
                 what = OUT_UNREACHABLE
                 request.error_code = E_DATASTORE_DOWN
+                if says_state(p, n):
+                    request.is_put_off = True
         if request.is_owed:
             self.note_reply(request, conn, slot, what, p, n)
         self.outcome(request, slot.rack, what, p, n, buf_ptr(&conn.outbuf) + slot.head_len, slot.size - slot.head_len)
@@ -439,7 +455,7 @@ cdef class Fanout(Writes):
             return self.quorum_outcome(request, rack, what, reply, reply_len)
         if what != OUT_UNREACHABLE:
             return self.complete(request, reply, reply_len)
-        if request.mode == PLAN_ONE_READ and n and request.racks_tried < self.table.racks:
+        if request.mode == PLAN_ONE_READ and n and self.may_read_on(request):
             self.read_next(request, command_row(request.command), p, n, False)
             return 0
         if reply_len:
@@ -608,9 +624,14 @@ cdef bint starts(const char* p, size_t n, const char* word, size_t len) noexcept
 
 
 cdef bint says_unreachable(const char* p, size_t n) noexcept nogil:
-    """Error replies that mean that the datastore was not asked: the store's own, and those of C nodes (3.9)."""
+    """Error replies that mean that the datastore was not asked: the store's own, and those of nodes (3.9)."""
     return (starts(p, n, b"-LOADING", 8) or starts(p, n, b"-MASTERDOWN", 11) or starts(p, n, b"-ERR Storage: ", 14)
-            or starts(p, n, b"-ERR Peer: ", 11) or starts(p, n, b"-ERR Dynomite: Dynomite's current state", 39))
+            or starts(p, n, b"-ERR Peer: ", 11) or says_state(p, n))
+
+
+cdef bint says_state(const char* p, size_t n) noexcept nogil:
+    """A node that takes no such request in the state that it is in."""
+    return starts(p, n, b"-ERR Dynomite: Dynomite's current state", 39)
 
 
 cdef bint says_unasked(const char* p, size_t n) noexcept nogil:

@@ -48,6 +48,7 @@ from dynomite_mp.proto.command_lookup cimport (
     ACCESS_WRITE, KEYS_NONE, KEYS_RANGE, LOCAL_HELLO, LOCAL_PING, LOCAL_RESET, ROUTING_ANSWERED,
     ROUTING_REFUSED, SPLIT_NONE, SPLIT_PAIRS, CommandRow, arity_fits, command_lookup, command_row, subcommand_lookup,
 )
+from dynomite_mp.proto.dnode cimport EXTENSION_FORCE_READ
 from dynomite_mp.proto.fragment cimport Fragments
 from dynomite_mp.proto.resp cimport (
     FRAME_OK, ArgWalk, KeyWalk, RequestScan, Span, inline_to_array, next_request, request_key, request_refusal,
@@ -93,6 +94,7 @@ cdef enum:
     LEVEL_SHIFT = 1
     WITH_LOCAL_ONLY = 8             # asked by a peer: this node's datastore, no fan-out
     WITH_FORWARD = 16               # asked by another datacenter: this datacenter only
+    WITH_FORCE = 32                 # a read that is to be served even while this node is catching up
 
 cdef uint16_t E_SEVERAL_NODES = WIRE_ERRORS["keys_span_nodes"].code
 cdef uint16_t E_DRAINING = WIRE_ERRORS["draining"].code
@@ -210,7 +212,8 @@ cdef class IoPath(KeyHolds):
             if row.local_code == LOCAL_PING:
                 return self.answer(peer, b"+PONG\r\n", 7)
             return self.refuse(peer, E_SEVERAL_NODES)
-        return self.forward(peer, p, scan, row, peer.group | (WITH_FORWARD if is_forward else WITH_LOCAL_ONLY))
+        return self.forward(peer, p, scan, row, peer.group | (WITH_FORWARD if is_forward else WITH_LOCAL_ONLY) | (
+            WITH_FORCE if peer.frame_marks & EXTENSION_FORCE_READ else 0))
 
     cdef int forward(self, SourceConn source, const char* p, RequestScan* scan, const CommandRow* row,
                      uint32_t flags) except -1:
@@ -274,6 +277,7 @@ cdef class IoPath(KeyHolds):
         request.level = (place.flags & WITH_LEVEL) >> LEVEL_SHIFT
         request.is_local_only = (place.flags & WITH_LOCAL_ONLY) != 0
         request.is_forwarded = (place.flags & WITH_FORWARD) != 0
+        request.is_forced = (place.flags & WITH_FORCE) != 0
         if place.shard != self.shard_index:
             return self.to_shard(request, place, p, n)
         return self.dispatch(request, row, p, n)

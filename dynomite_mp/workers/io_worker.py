@@ -107,6 +107,11 @@ class IoWorker(Worker):
             on_change=self._on_peer_change,
         )
         self._mesh.swap(topology)
+        self._state = NodeState.NORMAL  # as the operator says
+        self._episode = 0  # how many times this node may have missed writes, in the life of this process
+        self._is_returning = False
+        self._is_serving = False
+        self._path.set_on_stall(self._on_stall, config.peer_silence_ms)
         self._applied: dict[int, list[tuple[bytes, bytes]]] = {}
         self._path.set_on_applied(self._on_applied)
         self._path.set_on_call(self._on_call, context.boot << CALL_ID_BITS)
@@ -184,6 +189,8 @@ class IoWorker(Worker):
         else:
             self._path.set_on_demand(self._connect_datastore)
         self._path.open_shards()
+        self._is_serving = True
+        self._may_have_missed("the node has started" if self.context.boot == 1 else "an io worker has started")
         # The sockets are that of `listen` and that of `dyn_listen`, in this order.
         clients, peers = self.context.sockets[:2]
         self._listeners.append(Listener(self._path, clients, self._on_accept, self._on_exhausted))
@@ -220,7 +227,8 @@ class IoWorker(Worker):
         if key == "timeout_factor":
             self._timeout_factor = int(value)
         elif key == "node_state":
-            self._path.set_node_state(NodeState[str(value).upper()])
+            self._state = NodeState[str(value).upper()]
+            self._enter_state()
         elif key in LIVE_SETTINGS:
             self.config = replace(self.config, **{key: LIVE_SETTINGS[key](value)})
         else:
@@ -246,6 +254,31 @@ class IoWorker(Worker):
     def _on_call(self, call_id: int, address: str, payload: bytes) -> bool:
         """Another node's replication process asks this one's."""
         return self.proxies.replication.peer_call(call_id, address, payload)
+
+    # ---- the way back of a node that may have missed writes: see returning
+
+    def _may_have_missed(self, what: str, detail: Any = None) -> None:
+        """No reads until the replication process says that nothing is missing."""
+        if len(self._view.topology.local_dc.racks) < 2:
+            return
+        self._episode += 1
+        self._is_returning = True
+        self._enter_state()
+        self.proxies.replication.node_event(what, self._episode, detail)
+
+    def _on_stall(self) -> None:
+        log.warning("this process stood still for longer than peer_silence_ms; catching up")
+        self._may_have_missed("the process stood still")
+
+    def on_node_return(self, is_returning: bool, episode: int) -> None:
+        if is_returning or episode >= self._episode:
+            self._is_returning = is_returning
+            self._enter_state()
+
+    def _enter_state(self) -> None:
+        resuming = self._is_returning and self._state is NodeState.NORMAL
+        self._path.set_node_state(NodeState.RESUMING if resuming else self._state)
+        self.slab.set_gauge("catching_up", self._is_returning)
 
     # ---- copies of keys: see key_holds
 
@@ -292,6 +325,7 @@ class IoWorker(Worker):
 
     def _on_pressure_timer(self) -> None:
         self._path.relieve_pressure()
+        self._path.beat()
         self._path.expire_calls()
         self._path.expire_holds()
         self._loop.call_later(PRESSURE_S, self._on_pressure_timer)
@@ -357,6 +391,8 @@ class IoWorker(Worker):
         self._sessions.resp3 = not any(other.is_unsupported for other in resp3)
         if link.hello:
             self._sessions.note_server(link.hello)
+        if link.is_up and (self._is_serving or link.times_up > 1):
+            self._may_have_missed("the datastore was away")
         if link.is_up and all(o.is_up or o.is_unsupported for o in self._links):
             self._first_up.set()
 

@@ -150,6 +150,7 @@ cdef class PeerInConn(SourceConn):
         self.version_seen = self.head.version
         self.frame_id = self.head.id
         self.group = GROUP_RESP2
+        self.frame_marks = 0
         if self.head.type == DNODE_GOSSIP_SYN:
             self.path.peer_gossip(self, p, n)
             return 0
@@ -157,6 +158,7 @@ cdef class PeerInConn(SourceConn):
             return 0                                # a C node drops these as well
         if self.head.data_len > 1 and self.plain is None and decode_extension(data, self.head.data_len, &extension):
             self.group = GROUP_RESP3 if extension.protocol == 3 else GROUP_RESP2
+            self.frame_marks = <unsigned char>extension.flags
         if self.scan.argc == 0:
             return 0
         return self.path.handle_peer(self, p, &self.scan, self.head.type == DNODE_REQ_FORWARD)

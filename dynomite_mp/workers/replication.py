@@ -28,6 +28,7 @@ from dynomite_mp.workers.key_copies import KeyCopies
 from dynomite_mp.workers.peer_calls import CallWays, PeerCalls
 from dynomite_mp.workers.peer_cipher import node_key, secured_by
 from dynomite_mp.workers.peer_mesh import PeerLink, count_peer_change
+from dynomite_mp.workers.returning import Returning
 from dynomite_mp.workers.topology_source import configured_topology
 from dynomite_mp.workers.wan_mesh import WanMesh
 from dynomite_mp.workers.wan_path import WanPath
@@ -72,6 +73,9 @@ class ReplicationWorker(Worker):
         self.copies = KeyCopies(
             self.calls, self.proxies.io, config.io_workers, self._sources(configured_topology(config))
         )
+        self.returning = Returning(
+            self.calls, self.copies, self._tell_return, config.io_workers, config.catch_up_max_ms
+        )
         self._answers: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -84,6 +88,7 @@ class ReplicationWorker(Worker):
         end = self._loop.time() + deadline_s
         while self._path.owes() and self._loop.time() < end:
             await asyncio.sleep(DRAIN_POLL_S)
+        self.returning.close()
         self._mesh.close()
         self.calls.close()
         self._path.close_all()
@@ -115,6 +120,12 @@ class ReplicationWorker(Worker):
         super().on_control_set(setting)
         self._mesh.take_order(setting[0], str(setting[1]))
 
+    def on_node_event(self, sender: Endpoint, what: str, episode: int, _detail: Any) -> None:
+        self.returning.on_event(sender.index, what, episode)
+
+    def _tell_return(self, worker: int, is_returning: bool, episode: int) -> None:
+        self.proxies.io(worker).node_return(is_returning, episode)
+
     def on_key_held(self, sender: Endpoint, copy_id: int, rows: Sequence[tuple[bytes, Any]]) -> None:
         self.copies.on_held(sender.index, copy_id, rows)
 
@@ -134,6 +145,7 @@ class ReplicationWorker(Worker):
         self._mesh.swap(topology)
         self.calls.swap(topology)
         self.copies.sources = self._sources(topology)
+        self.returning.swap(topology)
 
     def _sources(self, topology: Topology) -> Sources:
         return Sources(topology, hash_name=self.config.hash, hash_tag=self.config.hash_tag)

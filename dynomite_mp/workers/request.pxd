@@ -43,6 +43,8 @@ cdef struct Request:
     uint8_t primary_failed          # PLAN_ONE_WRITE: this rack's owner will not answer
     uint8_t is_owed                 # a write: replicas that miss it are told to the replication process
     uint8_t is_taken                # a write that a replica has taken
+    uint8_t is_put_off              # a read: a replica that is catching up did not take it
+    uint8_t is_forced               # a read that such a replica has to take
     uint8_t has_reserve             # another rack's reply is kept in case
     uint8_t reserve_len             # of reserve, when it is short; else it stands in .reply
     char[24] reserve
