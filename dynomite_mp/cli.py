@@ -32,9 +32,9 @@ conf_option = click.option("--conf", "-c", type=CONF, metavar="FILE", help="Conf
 
 
 class Commands(click.Group):
-    """The commands below, and those of cluster_command.py, which is imported when one of them is named."""
+    """The commands below, and those of other modules, which are imported when one of their commands is named."""
 
-    elsewhere = ("cluster", "tokens")
+    elsewhere = ("cluster", "repair", "tokens")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), *self.elsewhere])
@@ -42,6 +42,10 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.elsewhere:
             return super().get_command(ctx, cmd_name)
+        if cmd_name == "repair":
+            from dynomite_mp import repair_command
+
+            return repair_command.repair
         from dynomite_mp import cluster_command
 
         return cluster_command.COMMANDS[cmd_name]

@@ -118,7 +118,11 @@ def read_name(text: str) -> str:
 
 
 def read_path(text: str) -> Path:
-    return Path(read_text(text)).expanduser()
+    path = Path(read_text(text))
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise InvalidValue(INVALID, f"{path.parts[0]} is the home directory of nobody here") from None
 
 
 def read_bool(text: str) -> bool:

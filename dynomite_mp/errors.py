@@ -166,6 +166,8 @@ _OWN: tuple[tuple[str, str], ...] = (
     ("keys_span_nodes", "the keys of this command belong to different nodes; give them one hash tag"),
     ("no_owner", "no node owns this key in this rack; check the tokens with dynomite-mp status"),
     ("outcome_unknown", "outcome unknown; read the key before sending the command again"),
+    ("no_lead", "no replica of the key may execute this command at the moment; send it again"),
+    ("not_lead", "this node does not lead the key; the coordinator asks another one"),
     ("shard_unreachable", "the worker that serves this key is restarting; send the command again"),
     ("shard_timeout", "the worker that serves this key did not answer in time; outcome unknown, read the key first"),
     ("overloaded", "the node has used up its memory budget; send less at a time or raise process_budget_bytes"),

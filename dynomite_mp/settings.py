@@ -244,7 +244,14 @@ class Config:
         "A read that no rack of this datacenter can answer is asked of another; it may be older than the last write.")
     read_repairs_enabled: bool = c_setting(
         "consistency", read.read_bool, "false",
-        "Mend replicas that answer a read with an older value; needs both levels above DC_ONE.", pending=True)
+        "Mend replicas that answer a read with an older value; needs both levels above DC_ONE.")
+    anti_entropy_interval_ms: int = setting(
+        "consistency", milliseconds(0), "0",
+        "Compare this node's keys with those of other replicas this often, and mend what differs; 0: only on request"
+        " and after outages that were too long to keep every write.", unit="ms")
+    repair_rate: int = setting(
+        "consistency", read.number(), "20000",
+        "Most keys a second that such a comparison reads from a datastore. Lower: less load; 0: no limit.")
     max_clock_skew_ms: int = setting(
         "consistency", milliseconds(), "5000",
         "A node whose clock is further ahead than this is reported and its stamps are replaced.",

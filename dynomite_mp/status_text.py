@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 
+from dynomite_mp.ipc.bulletin import RepairRow
 from dynomite_mp.status import NodeStatus, ProcessRow, RingRow
 from dynomite_mp.workers.cluster_figures import DatacenterStatus, PeerStatus
 
@@ -26,6 +27,7 @@ def node_text(status: NodeStatus, *, all_rings: bool = False) -> str:
         parts.append(f"  and {status.not_shown} more rows than shared memory has room for")
     if len(status.datacenters) > 1:
         parts.append(table(LAG_COLUMNS, [datacenter_cells(row) for row in status.datacenters]))
+    parts += [repair_line(row) for row in status.repairs]
     rings = [row for row in status.rings if all_rings or row.depth_bytes or row.failed_offers or row.dropped]
     if rings:
         parts.append(table(RING_COLUMNS, [ring_cells(row) for row in rings]))
@@ -112,6 +114,16 @@ def datacenter_cells(row: DatacenterStatus) -> tuple[str, ...]:
         str(row.failed_over),
         str(row.dropped),
     )
+
+
+def repair_line(row: RepairRow) -> str:
+    """The comparison under way, or the last one and how long ago it ended."""
+    when = "" if row.state == "running" else f" {duration(time.time() - row.ended_ms / 1000)} ago"
+    line = (
+        f"  comparison ({row.why}) {row.state}{when}: {row.keys_read} keys read, {row.keys_differing} differed,"
+        f" {row.keys_mended} mended"
+    )
+    return f"{line}; {row.text}" if row.text else line
 
 
 def ring_cells(row: RingRow) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ PROBE_MAX_MS = 500
 RECORDS_PER_RING = 256
 LAST_WORDS_BYTES = 400
 SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU)
-NOT_REPEATED = frozenset({"peer_reset"})  # orders that a process which starts later has no use for
+NOT_REPEATED = frozenset({"peer_reset", "repair"})  # orders that a process which starts later has no use for
 WORKERS = (Role.IO, Role.GOSSIP, Role.REPLICATION, Role.ADMIN)
 
 logger = logging.getLogger(__name__)

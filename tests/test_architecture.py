@@ -1,6 +1,6 @@
 """Which module may import which, kept by reading every .py, .pyx, .pxd and .pyi of the package.
 
-    L4  cli, c_command_line, cluster_command, __main__
+    L4  cli, c_command_line, cluster_command, repair_command, __main__
     L3  supervisor*, restart_policy, boot, spawner, process, listeners, paths, pidfile, reload, notify, daemon, status*,
         local_*, launcher, address_block
     L2  workers/*     client/*     store/*
@@ -29,7 +29,7 @@ LAYERS = {
     "supervisor": 3, "restart_policy": 3, "listeners": 3, "notify": 3, "paths": 3, "pidfile": 3, "process": 3,
     "boot": 3, "daemon": 3, "reload": 3, "spawner": 3, "status": 3,
     "local": 3, "launcher": 3, "address_block": 3,
-    "cli": 4, "__main__": 4, "c_command_line": 4, "cluster_command": 4,
+    "cli": 4, "__main__": 4, "c_command_line": 4, "cluster_command": 4, "repair_command": 4,
     "errors": 0, "enums": 0, "config": 0, "config_values": 0, "settings": 0, "log": 0, "process_title": 0,
 }  # fmt: skip
 # Beyond the layers: the client library works where there is no shared memory.

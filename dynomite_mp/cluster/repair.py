@@ -30,8 +30,8 @@ NEVER_MS: Final = -1
 TTL_TOLERANCE_MS: Final = 1500
 FANOUT_BITS: Final = 4
 FANOUT: Final = 1 << FANOUT_BITS
-LEVELS: Final = 3
-"""Levels below the root: 16, 256 and 4,096 nodes."""
+LEVELS: Final = 4
+"""Levels below the root: 16, 256, 4,096 and 65,536 nodes."""
 LEAVES: Final = FANOUT**LEVELS
 _TOKEN_BITS: Final = 32
 _LEAF_SHIFT: Final = _TOKEN_BITS - LEVELS * FANOUT_BITS
@@ -154,7 +154,7 @@ class KeyState:
 
 
 class HashTree:
-    """Sums of key digests by token: a leaf for each of 4,096 equal parts of the circle, 16 children a node above."""
+    """Sums of key digests by token: a leaf for each of 65,536 equal parts of the circle, 16 children a node above."""
 
     def __init__(self) -> None:
         self._leaves = [0] * LEAVES

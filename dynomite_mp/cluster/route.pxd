@@ -2,6 +2,7 @@
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
 from dynomite_mp.cluster.continuum cimport Continuum
+from dynomite_mp.cluster.lead cimport LeadOrder
 
 
 cpdef enum:
@@ -19,6 +20,10 @@ cpdef enum:
     PLAN_SAFE_QUORUM = 4            # every rack's owner; the majority's reply, else an error
     PLAN_EACH_SAFE_QUORUM = 5       # the same in every datacenter
 
+    PLAN_LEAD = 6                   # executed at one rack, the best of cluster.lead; its reply
+    PLAN_EFFECT = 7                 # what that rack sends to the others
+    PLAN_PROBE = 8                  # what it asks its own datastore to tell the effect
+
     NO_OWNER = -1
 
 
@@ -33,6 +38,7 @@ cdef class RouteTable:
     cdef readonly bint is_alone     # one node in this datacenter and no other datacenter
     cdef readonly bint has_remote   # other datacenters
     cdef readonly int remote_dcs
+    cdef LeadOrder leads
     cdef list continuums
     cdef void** circles             # borrowed Continuum, by rack
     cdef int32_t** node_at          # by rack and place in the rack

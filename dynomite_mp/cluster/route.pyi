@@ -10,6 +10,9 @@ PLAN_ONE_WRITE: int
 PLAN_QUORUM: int
 PLAN_SAFE_QUORUM: int
 PLAN_EACH_SAFE_QUORUM: int
+PLAN_LEAD: int
+PLAN_EFFECT: int
+PLAN_PROBE: int
 NO_OWNER: int
 
 class RouteTable:

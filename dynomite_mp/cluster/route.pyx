@@ -20,6 +20,7 @@ from libc.stdlib cimport calloc, free, malloc
 from dynomite_mp.cluster.continuum cimport Continuum
 
 from dynomite_mp.cluster.continuum import continuum_of
+from dynomite_mp.cluster.lead import LeadOrder
 
 
 cdef class RouteTable:
@@ -38,6 +39,7 @@ cdef class RouteTable:
         self.remote_dcs = len(topology.datacenters) - 1
         self.has_remote = self.remote_dcs > 0
         self.is_alone = self.nodes == 1 and not self.has_remote
+        self.leads = LeadOrder([rack_.name for rack_ in local.racks])
         self.continuums = [continuum_of(rack_) for rack_ in local.racks]
         self.circles = <void**>malloc(self.racks * sizeof(void*))
         self.node_at = <int32_t**>calloc(self.racks, sizeof(int32_t*))

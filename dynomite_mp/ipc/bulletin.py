@@ -78,26 +78,49 @@ class LagRow:
 
 
 @dataclass(frozen=True, slots=True)
+class RepairRow:
+    """The comparison of this node's keys with other replicas that is under way, or else the last one."""
+
+    run: str
+    why: str = ""
+    """asked for, round, or dirty."""
+    state: str = "running"
+    """running, done, or failed."""
+    started_ms: int = 0
+    ended_ms: int = 0
+    peers: int = 0
+    peers_done: int = 0
+    keys_read: int = 0
+    keys_compared: int = 0
+    keys_differing: int = 0
+    keys_mended: int = 0
+    call_bytes: int = 0
+    text: str = ""
+    """What failed, or who was left out and why."""
+
+
+@dataclass(frozen=True, slots=True)
 class Bulletin:
     members: tuple[MemberRow, ...] = ()
     peers: tuple[PeerRow, ...] = ()
     datacenters: tuple[LagRow, ...] = ()
     left_out: int = 0
+    repairs: tuple[RepairRow, ...] = ()
 
     def peer(self, host: str, port: int) -> PeerRow | None:
         return next((row for row in self.peers if (row.host, row.port) == (host, port)), None)
 
 
-Row = MemberRow | PeerRow | LagRow
-RowT = TypeVar("RowT", MemberRow, PeerRow, LagRow)
+Row = MemberRow | PeerRow | LagRow | RepairRow
+RowT = TypeVar("RowT", MemberRow, PeerRow, LagRow, RepairRow)
 
 
 def encode(bulletin: Bulletin, limit_bytes: int = BULLETIN_BYTES) -> bytes:
-    """At most `limit_bytes`; the datacenters are kept first, then the peers, then the members."""
+    """At most `limit_bytes`; repairs and datacenters are kept first, then the peers, then the members."""
     room = limit_bytes - _ENVELOPE_BYTES
     left_out = bulletin.left_out
     document: dict[str, Any] = {}
-    for key in ("datacenters", "peers", "members"):
+    for key in ("repairs", "datacenters", "peers", "members"):
         kept: list[list[Any]] = []
         for row in getattr(bulletin, key):
             plain = _plain(row)
@@ -122,6 +145,7 @@ def decode(value: bytes) -> Bulletin:
         _rows(PeerRow, document.get("peers", ())),
         _rows(LagRow, document.get("datacenters", ())),
         document.get("left_out", 0),
+        _rows(RepairRow, document.get("repairs", ())),
     )
 
 
@@ -166,6 +190,7 @@ def merged(bulletins: Sequence[Bulletin]) -> Bulletin:
         tuple(peers.values()),
         tuple(datacenters.values()),
         sum(bulletin.left_out for bulletin in bulletins),
+        tuple(row for bulletin in bulletins for row in bulletin.repairs),
     )
 
 

@@ -96,6 +96,9 @@ cpdef enum:                     # Extension.flags
     EXTENSION_NOT_LEAD = 32     # reply: I am not the key's lead
     EXTENSION_FORCE_READ = 64   # request: read although you are catching up
 
+    EXTENSION_LEVEL_SHIFT = 16  # request with EXTENSION_LEAD: two bits, the consistency that the client asks for
+    EXTENSION_LEVEL_MASK = 3
+
 cpdef enum:                     # Extension.fields; a group is present as a whole or not at all
     EXTENSION_STAMP = 1         # stamp
     EXTENSION_ORIGIN = 2        # origin_node, origin_boot, origin_worker, sequence, conflict_class

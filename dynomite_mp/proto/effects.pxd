@@ -20,6 +20,9 @@ cdef int conflict_of(const CommandRow* row, const char* p, const RequestScan* s)
 # Class of an effect at a replica: the lead has decided, so what is left of CONFLICT_LEAD is CONFLICT_ORDERED.
 cdef int effect_conflict(const char* p, size_t n) noexcept nogil
 
+# Row of a complete request; NULL: none.
+cdef const CommandRow* effect_row(const char* p, const RequestScan* s) noexcept nogil
+
 # Requests that have to be sent to the datastore right behind a request of class lead, so that its effect can be told
 # from their replies; appended to `out`. How many: 0 for most commands, -1 when memory is short.
 cdef int effect_probes(const CommandRow* row, const char* p, RequestScan* s, Buf* out) noexcept nogil

@@ -190,7 +190,7 @@ cdef int conflict_of(const CommandRow* row, const char* p, const RequestScan* s)
     return CONFLICT_LEAD if decides(row, p, s) != row.lead_unless else row.conflict
 
 
-cdef const CommandRow* row_of(const char* p, const RequestScan* s) noexcept nogil:
+cdef const CommandRow* effect_row(const char* p, const RequestScan* s) noexcept nogil:
     cdef unsigned int id = command_lookup(p + s.args[0].off, s.args[0].len)
     cdef const CommandRow* row = command_row(id)
     if row != NULL and row.is_container and s.argc > 1:
@@ -205,7 +205,7 @@ cdef int effect_conflict(const char* p, size_t n) noexcept nogil:
     request_scan_reset(&s)
     if next_request(p, n, &s) != FRAME_OK or s.argc == 0:
         return CONFLICT_ORDERED
-    row = row_of(p, &s)
+    row = effect_row(p, &s)
     if row == NULL:
         return CONFLICT_ORDERED
     conflict = conflict_of(row, p, &s)
@@ -441,8 +441,9 @@ cdef int popped(const Rule* rule, const char* p, const RequestScan* s, const cha
         count -= 1
     if count == 0:
         return EFFECT_NOTHING
-    if put_array(out, 3) < 0 or put_word(out, name) < 0 or put_arg(out, from_, &key) < 0 or put_integer(
-            out, count) < 0:
+    # One element is popped without a count: a C node in another datacenter knows no other form.
+    if put_array(out, 2 + (count > 1)) < 0 or put_word(out, name) < 0 or put_arg(out, from_, &key) < 0 or (
+            count > 1 and put_integer(out, count) < 0):
         return EFFECT_FAILED
     return EFFECT_WRITTEN
 
@@ -695,7 +696,7 @@ cdef const CommandRow* framed(bytes request, RequestScan* s) except NULL:
     memset(s, 0, sizeof(RequestScan))
     if next_request(request, len(request), s) != FRAME_OK or s.argc == 0:
         raise ValueError("not a request")
-    row = row_of(request, s)
+    row = effect_row(request, s)
     if row == NULL:
         raise ValueError("not a command")
     return row

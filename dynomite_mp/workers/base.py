@@ -279,6 +279,8 @@ def run(worker_class: type[Worker], context: WorkerContext) -> NoReturn:
         leave_parent(context)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             code = runner.run(_main(worker_class, context))
+    except DynomiteError as error:  # says what is wrong and what to do; where it was found helps nobody
+        logger.error("%s failed: %s", context.name, error)
     except BaseException:
         logger.exception("%s failed", context.name)
     finally:

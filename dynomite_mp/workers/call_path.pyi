@@ -5,13 +5,13 @@ from dynomite_mp.proto.dnode_frames import ExtensionFields
 from dynomite_mp.workers.data_path import DataPath
 from dynomite_mp.workers.peer_out_conn import PeerOutConn
 
-Reply = tuple[bytes, ExtensionFields | None]
+_Reply = tuple[bytes, ExtensionFields | None]
 
 class CallBatch:
     """Requests that were sent together and what came back for them."""
 
     @property
-    def replies(self) -> list[Reply | None]: ...
+    def replies(self) -> list[_Reply | None]: ...
     @property
     def pending(self) -> int: ...
 
@@ -30,7 +30,7 @@ class CallPath(DataPath):
         self,
         conn: PeerOutConn,
         payloads: Sequence[bytes],
-        on_done: Callable[[list[Reply | None]], object],
+        on_done: Callable[[list[_Reply | None]], object],
         *,
         is_forward: bool = False,
         extension: bytes = b"d",

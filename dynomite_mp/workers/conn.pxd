@@ -33,7 +33,7 @@ cdef class PollSet:
     cdef bint in_turn
     cdef bint turn_scheduled
     cdef uint64_t beat_ns           # when beat() was called last
-    cdef uint64_t stall_ns          # a turn that comes later than this after a beat: the process stood still; 0: no care
+    cdef uint64_t stall_ns          # a turn later than this after a beat: the process stood still; 0: no care
 
     cdef int add(self, Conn conn, uint32_t events) except -1
     cdef void mark_dirty(self, Conn conn) noexcept

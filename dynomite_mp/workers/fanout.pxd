@@ -13,6 +13,10 @@ cdef enum:
     # What became of one target's part in a request
     OUT_GOOD = 0                    # it answered
     OUT_ERROR = 1                   # its datastore answered an error
+    OUT_UNSENT = 3                  # the same, and certainly not executed; only of PLAN_LEAD
+
+    AS_BEFORE = 4                   # of to_lead: the request is not of class lead
+
     OUT_UNREACHABLE = 2             # it did not, will not, or says that it could not ask its datastore
 
 
@@ -27,9 +31,15 @@ cdef class Fanout(Writes):
     cdef uint64_t peer_timeout_ns
     cdef uint64_t peer_silence_ns
     cdef size_t peer_bytes
+    cdef bint is_catching_up        # beside node_state: no reads but such as no other rack takes
     cdef bint holds_keys            # writes of some key wait (key_holds)
 
     cdef int dispatch(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1
+    cdef int to_lead(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1
+    cdef int lead_asked(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1
+    cdef int lead_outcome(self, Request* request, int rack, int what, const char* reply, size_t reply_len,
+                          const char* p, size_t n) except -1
+    cdef bint all_can_lead(self, uint32_t token) except -1
     cdef int read_next(self, Request* request, const CommandRow* row, const char* p, size_t n, bint is_first) except -1
     cdef bint may_read_on(self, Request* request) noexcept
     cdef int to_all_nodes(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1
@@ -57,3 +67,7 @@ cdef class Fanout(Writes):
                         const char* reply, size_t reply_len) except -1
     cdef void count_reply(self, TargetConn conn, Slot* slot, size_t n, bint is_error) noexcept
     cdef int target_silent(self, TargetConn conn) except -1
+
+
+# Error replies that are certain: nothing was executed.
+cdef bint says_unasked(const char* p, size_t n) noexcept nogil

@@ -9,5 +9,7 @@ class Fanout(Writes):
         """peer_count connections to each node; `conns` are those to keep, each with its new node."""
     def set_node_state(self, state: int) -> None:
         """An enums.NodeState."""
+    def set_catching_up(self, is_catching_up: bool) -> None:
+        """Reads go to other racks, as long as any can take them."""
     def set_remote_reads(self, reads_remote: bool) -> None: ...
     def set_on_demand(self, connect: Callable[[], object] | None) -> None: ...

@@ -9,6 +9,7 @@ errors, losses, deadlines, silence - into one outcome per rack.
     PLAN_ONE_READ     owner in this rack            its reply; unreachable: the next rack's owner
     PLAN_ONE_WRITE    owner in every rack           this rack's reply; unreachable: the first other rack's
     PLAN_*QUORUM      owner in every rack           what cluster.quorum says
+    PLAN_LEAD         one rack's owner              its reply (leading.pyx)
     any write         + one record for all other datacenters (RemoteLane)
 
 What it is not: it does not frame, and it does not talk to sockets; it never re-sends a write.
@@ -29,15 +30,17 @@ from dynomite_mp.cluster.quorum cimport (
     reply_set_good, reply_set_new,
 )
 from dynomite_mp.cluster.route cimport (
-    NO_OWNER, PLAN_EACH_SAFE_QUORUM, PLAN_LOCAL, PLAN_ONE_READ, PLAN_ONE_WRITE, PLAN_QUORUM,
+    NO_OWNER, PLAN_EACH_SAFE_QUORUM, PLAN_EFFECT, PLAN_LEAD, PLAN_LOCAL, PLAN_ONE_READ, PLAN_ONE_WRITE, PLAN_QUORUM,
     RouteTable,
 )
 from dynomite_mp.proto.buffer cimport buf_len, buf_ptr
 from dynomite_mp.proto.command_lookup cimport (
-    ACCESS_WRITE, KEYS_NONE, ROUTING_ALL_NODES, ROUTING_LOCAL_NODE, ROUTING_RACK_OWNER, CommandRow, command_row,
+    ACCESS_WRITE, CONFLICT_LEAD, KEYS_NONE, ROUTING_ALL_NODES, ROUTING_LOCAL_NODE, ROUTING_RACK_OWNER,
+    CommandRow, command_row,
 )
 from dynomite_mp.proto.dnode cimport (
-    DNODE_HEADER_MOST, DNODE_REQ, EXTENSION_FORCE_READ, EXTENSION_MOST, Extension, encode_extension,
+    DNODE_HEADER_MOST, DNODE_REQ, EXTENSION_FORCE_READ, EXTENSION_LEAD, EXTENSION_LEVEL_SHIFT, EXTENSION_MOST,
+    Extension, encode_extension,
 )
 from dynomite_mp.proto.wire_errors cimport error_text
 from dynomite_mp.workers.conn cimport Conn
@@ -57,6 +60,7 @@ from dynomite_mp.workers.writes cimport HINT_MISSED, HINT_UNKNOWN, Writes
 
 from dynomite_mp.enums import NodeState
 from dynomite_mp.errors import WIRE_ERRORS
+from dynomite_mp.proto.resp3_shape import reshape_frame
 
 cdef enum:
     SAME_DIGEST = 1                 # of a write that one of our nodes says it applied
@@ -78,6 +82,11 @@ cdef uint16_t E_NO_QUORUM = WIRE_ERRORS["no_quorum"].code
 cdef uint16_t E_NO_MEMORY = WIRE_ERRORS["out_of_memory"].code
 
 
+cdef bytes _NOT_LEAD = WIRE_ERRORS["not_lead"].text.encode()
+cdef const char* NOT_LEAD = _NOT_LEAD
+cdef size_t NOT_LEAD_LEN = len(_NOT_LEAD)
+
+
 cdef class Fanout(Writes):
     # ---- to the targets
 
@@ -90,21 +99,41 @@ cdef class Fanout(Writes):
             return HOLD
         if row.routing == ROUTING_ALL_NODES and not request.is_local_only:
             return self.to_all_nodes(request, row, p, n)
+        if request.is_lead_asked:
+            return self.lead_asked(request, row, p, n)
         if (self.table.is_alone or request.is_local_only or row.key_kind == KEYS_NONE
                 or row.routing == ROUTING_LOCAL_NODE):
             request.mode = PLAN_LOCAL
-            if not request.is_local_only:
+            if not request.is_local_only and not self.table.is_alone:
                 request.is_forced = True            # it asks about this node, not for a key
             taken = self.to_datastore(request, self.table.my_rack, row, p, n, request.parent == NULL)
             if taken == DOWN:
                 self.fail(request, request.error_code)
                 return REFUSED
             return taken
+        if ((row.conflict == CONFLICT_LEAD or row.lead_words != NULL) and not request.is_forwarded
+                and (self.table.racks > 1 or self.table.has_remote)):
+            taken = self.to_lead(request, row, p, n)
+            if taken != AS_BEFORE:
+                return taken
         request.mode = <unsigned char>self.table.plan(
             request.is_write, request.level, row.routing == ROUTING_RACK_OWNER)
         if request.mode == PLAN_ONE_READ:
             return self.read_next(request, row, p, n, request.parent == NULL)
         return self.copy_to_racks(request, row, p, n)
+
+    cdef int to_lead(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1:
+        """Hook of leading: a write that has other replicas and may be of class lead."""
+        raise NotImplementedError
+
+    cdef int lead_asked(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1:
+        """Hook of leading: a peer takes this node for the lead."""
+        raise NotImplementedError
+
+    cdef int lead_outcome(self, Request* request, int rack, int what, const char* reply, size_t reply_len,
+                          const char* p, size_t n) except -1:
+        """Hook of leading: what became of a request of PLAN_LEAD, PLAN_EFFECT or PLAN_PROBE."""
+        raise NotImplementedError
 
     cdef int read_next(self, Request* request, const CommandRow* row, const char* p, size_t n, bint is_first) except -1:
         """Ask the next rack's owner; this rack's first. When all were tried and one was only catching up, once more:
@@ -218,7 +247,7 @@ cdef class Fanout(Writes):
         cdef uint32_t at = request.group * self.datastore_count + request.token % self.datastore_count
         cdef DatastoreConn conn = <DatastoreConn>self.datastores[at]
         cdef Slot* slot
-        if self.node_state != STATE_NORMAL and not self.state_allows(request):
+        if (self.node_state != STATE_NORMAL or self.is_catching_up) and not self.state_allows(request):
             return DOWN
         if self.holds_keys and request.is_write and self.hold_write(request, rack, row, p, n):
             return TAKEN
@@ -256,12 +285,13 @@ cdef class Fanout(Writes):
 
     cdef bint state_allows(self, Request* request) noexcept:
         """STANDBY takes nothing; WRITES_ONLY takes writes and keeps them back; RESUMING takes writes."""
-        if self.node_state == STATE_RESUMING and not request.is_write:
+        if self.node_state == STATE_STANDBY or (
+                not request.is_write and (self.node_state == STATE_WRITES_ONLY or self.node_state == STATE_RESUMING)):
+            request.error_code = E_STATE
+            return False
+        if self.is_catching_up and not request.is_write and not request.is_forced:
             request.error_code = E_STATE
             request.is_put_off = True
-            return request.is_forced
-        if self.node_state == STATE_STANDBY or (not request.is_write and self.node_state == STATE_WRITES_ONLY):
-            request.error_code = E_STATE
             return False
         return True
 
@@ -287,10 +317,13 @@ cdef class Fanout(Writes):
             self.slab.add(self.cells.peer_dropped, 1)
             return DOWN
         data[0] = c"d"
-        if conn.is_ours and (request.group == GROUP_RESP3 or request.is_forced):
+        if conn.is_ours and (request.group == GROUP_RESP3 or request.mode == PLAN_LEAD or request.is_forced):
             memset(&extension, 0, sizeof(Extension))
-            extension.protocol = 2 + request.group
-            extension.flags = EXTENSION_FORCE_READ if request.is_forced else 0
+            extension.protocol = 3 if request.group == GROUP_RESP3 else 2
+            if request.mode == PLAN_LEAD:
+                extension.flags = EXTENSION_LEAD | <uint32_t>request.level << EXTENSION_LEVEL_SHIFT
+            elif request.is_forced:
+                extension.flags = EXTENSION_FORCE_READ
             data_len = encode_extension(data, &extension)
         slot = conn.enqueue_frame(head, DNODE_REQ, data, data_len, p, n)
         if slot == NULL:
@@ -310,6 +343,7 @@ cdef class Fanout(Writes):
         cdef TargetConn conn = <TargetConn>target
         cdef Request* request = slot.request
         cdef int what = OUT_GOOD
+        cdef bytes shaped
         self.count_reply(conn, slot, n, is_error)
         if slot.is_write:
             self.order.answered((<DatastoreConn>conn).group, slot.bucket, slot.is_write == 2)
@@ -322,6 +356,9 @@ cdef class Fanout(Writes):
                 request.error_code = E_DATASTORE_DOWN
                 if says_state(p, n):
                     request.is_put_off = True
+        elif request.group == GROUP_RESP3 and n and p[0] != c"+" and p[0] != c":" and is_c_node(conn):
+            shaped = reshape_frame(request.command, buf_ptr(&conn.outbuf)[slot.head_len:slot.size], p[:n])
+            p, n = shaped, len(shaped)
         if request.is_owed:
             self.note_reply(request, conn, slot, what, p, n)
         self.outcome(request, slot.rack, what, p, n, buf_ptr(&conn.outbuf) + slot.head_len, slot.size - slot.head_len)
@@ -356,7 +393,11 @@ cdef class Fanout(Writes):
         request.racks_tried = <uint16_t>self.table.racks        # its time is up wherever it might go
         if request.is_owed:
             self.missed(request, conn, HINT_UNKNOWN, p + slot.head_len, n - slot.head_len)
-        self.outcome(request, slot.rack, OUT_UNREACHABLE, NULL, 0, NULL, 0)
+        if request.mode >= PLAN_LEAD:
+            p, n = p + slot.head_len, n - slot.head_len
+        else:
+            p, n = NULL, 0                          # it goes nowhere else
+        self.outcome(request, slot.rack, OUT_UNREACHABLE, NULL, 0, p, n)
         request_release(request)
         return 0
 
@@ -372,7 +413,9 @@ cdef class Fanout(Writes):
         if request.is_owed:
             self.missed(request, <TargetConn>target, HINT_MISSED if slot.is_unsent else HINT_UNKNOWN,
                         p + slot.head_len, n - slot.head_len)
-        self.outcome(request, slot.rack, OUT_UNREACHABLE, NULL, 0, p + slot.head_len, n - slot.head_len)
+        self.outcome(request, slot.rack,
+                     OUT_UNSENT if slot.is_unsent and request.mode == PLAN_LEAD else OUT_UNREACHABLE, NULL, 0,
+                     p + slot.head_len, n - slot.head_len)
         request_release(request)
         return 0
 
@@ -388,7 +431,8 @@ cdef class Fanout(Writes):
             slot = slots_at(&conn.slots, at)
             request = slot.request
             if request != NULL and (
-                    (request.mode == PLAN_ONE_READ and request.racks_tried < self.table.racks)
+                    request.mode == PLAN_EFFECT
+                    or (request.mode == PLAN_ONE_READ and request.racks_tried < self.table.racks)
                     or (request.mode == PLAN_ONE_WRITE and slot.rack == request.primary and request.pending > 1)
                     or (request.mode == PLAN_ONE_WRITE and slot.rack == request.primary and request.has_reserve)):
                 slot.request = NULL
@@ -447,6 +491,8 @@ cdef class Fanout(Writes):
         """What became of one target; p[:n] are the request's own bytes, where it may go elsewhere (else n == 0)."""
         if request.pending:
             request.pending -= 1
+        if request.mode >= PLAN_LEAD:
+            return self.lead_outcome(request, rack, what, reply, reply_len, p, n)
         if request.state != REQUEST_WAITING:
             return 0
         if request.mode == PLAN_ONE_WRITE:
@@ -513,6 +559,18 @@ cdef class Fanout(Writes):
                 digest = digest_of(command_row(request.command), reply, n)
             return self.decide(request, reply_set_good(replies, rack, digest))
         return self.decide(request, reply_set_bad(replies, rack, what == OUT_ERROR))
+
+    cdef bint all_can_lead(self, uint32_t token) except -1:
+        """Whether every owner of the key in this datacenter that can be seen knows what a lead is."""
+        cdef int rack, node
+        cdef PeerOutConn conn
+        for rack in range(self.table.racks):
+            node = self.table.owner(rack, token)
+            if node != self.table.local_node and node != NO_OWNER:
+                conn = <PeerOutConn>self.peers[node * self.peer_count + token % self.peer_count]
+                if conn is not None and (not conn.is_ours or conn.cipher is not None):
+                    return False
+        return True
 
     cdef bint all_ours(self, Request* request) except -1:
         """Whether no owner of the key in this datacenter is a C node."""
@@ -610,6 +668,10 @@ cdef class Fanout(Writes):
                     conn = <DatastoreConn>item
                     conn.release()
 
+    def set_catching_up(self, bint is_catching_up):
+        """This node may have missed writes: reads go to other racks, if any can take them."""
+        self.is_catching_up = is_catching_up
+
     def set_remote_reads(self, bint reads_remote):
         """Whether a read that no rack of this datacenter can answer is asked of another."""
         self.reads_remote = reads_remote
@@ -619,6 +681,11 @@ cdef class Fanout(Writes):
         self.connect_on_demand = connect
 
 
+cdef bint is_c_node(TargetConn conn):
+    """Whoever is, answers in RESP2 whatever its client speaks."""
+    return isinstance(conn, PeerOutConn) and not (<PeerOutConn>conn).is_ours
+
+
 cdef bint starts(const char* p, size_t n, const char* word, size_t len) noexcept nogil:
     return n >= len and memcmp(p, word, len) == 0
 
@@ -626,7 +693,7 @@ cdef bint starts(const char* p, size_t n, const char* word, size_t len) noexcept
 cdef bint says_unreachable(const char* p, size_t n) noexcept nogil:
     """Error replies that mean that the datastore was not asked: the store's own, and those of nodes (3.9)."""
     return (starts(p, n, b"-LOADING", 8) or starts(p, n, b"-MASTERDOWN", 11) or starts(p, n, b"-ERR Storage: ", 14)
-            or starts(p, n, b"-ERR Peer: ", 11) or says_state(p, n))
+            or starts(p, n, b"-ERR Peer: ", 11) or says_state(p, n) or starts(p, n, NOT_LEAD, NOT_LEAD_LEN))
 
 
 cdef bint says_state(const char* p, size_t n) noexcept nogil:
@@ -636,5 +703,5 @@ cdef bint says_state(const char* p, size_t n) noexcept nogil:
 
 cdef bint says_unasked(const char* p, size_t n) noexcept nogil:
     """Those of them that are certain: nothing was executed."""
-    return (starts(p, n, b"-LOADING", 8) or starts(p, n, b"-MASTERDOWN", 11)
+    return (starts(p, n, b"-LOADING", 8) or starts(p, n, b"-MASTERDOWN", 11) or starts(p, n, NOT_LEAD, NOT_LEAD_LEN)
             or starts(p, n, b"-ERR Dynomite: Dynomite's current state", 39))

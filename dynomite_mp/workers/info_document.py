@@ -200,7 +200,7 @@ SERVER_FIELDS: Final = (
 )
 
 # Fields of the pool and the datastore whose counter has another name here.
-RENAMED: Final[Mapping[str, str]] = {"stats_count": "http_requests"}
+RENAMED: Final[Mapping[str, str]] = {"stats_count": "http_requests", "forward_error": "client_unreachable_requests"}
 
 # Counters of ours that say more about clients and the datastore than the C fields do; they follow those.
 OUR_POOL_FIELDS: Final = (
@@ -220,7 +220,6 @@ OUR_POOL_FIELDS: Final = (
     "client_hard_limit_closes",
     "accept_pauses",
     "shard_requests_sent",
-    "shard_refused_requests",
 )
 OUR_SERVER_FIELDS: Final = (
     "server_up",

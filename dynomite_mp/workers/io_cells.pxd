@@ -45,8 +45,12 @@ cdef struct IoCells:
     int dnode_requests
     int dnode_request_bytes
     int dnode_response_bytes
+    int dnode_queue
     int fragments
     int missed_writes
+    int lead_executed
+    int lead_effects
+    int lead_unknown
     int refused_writes
     int request_latency   # histograms: the first command class's place
     int datastore_latency

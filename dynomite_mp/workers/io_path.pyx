@@ -94,7 +94,8 @@ cdef enum:
     LEVEL_SHIFT = 1
     WITH_LOCAL_ONLY = 8             # asked by a peer: this node's datastore, no fan-out
     WITH_FORWARD = 16               # asked by another datacenter: this datacenter only
-    WITH_FORCE = 32                 # a read that is to be served even while this node is catching up
+    WITH_LEAD = 32                  # asked by a peer: execute it as the lead of its key
+    WITH_FORCE = 64                 # a read that is to be served even while this node is catching up
 
 cdef uint16_t E_SEVERAL_NODES = WIRE_ERRORS["keys_span_nodes"].code
 cdef uint16_t E_DRAINING = WIRE_ERRORS["draining"].code
@@ -212,6 +213,9 @@ cdef class IoPath(KeyHolds):
             if row.local_code == LOCAL_PING:
                 return self.answer(peer, b"+PONG\r\n", 7)
             return self.refuse(peer, E_SEVERAL_NODES)
+        if peer.asks_lead:
+            return self.forward(peer, p, scan, row, peer.group | WITH_LOCAL_ONLY | WITH_LEAD
+                                | peer.asked_level << LEVEL_SHIFT)
         return self.forward(peer, p, scan, row, peer.group | (WITH_FORWARD if is_forward else WITH_LOCAL_ONLY) | (
             WITH_FORCE if peer.frame_marks & EXTENSION_FORCE_READ else 0))
 
@@ -278,6 +282,7 @@ cdef class IoPath(KeyHolds):
         request.is_local_only = (place.flags & WITH_LOCAL_ONLY) != 0
         request.is_forwarded = (place.flags & WITH_FORWARD) != 0
         request.is_forced = (place.flags & WITH_FORCE) != 0
+        request.is_lead_asked = (place.flags & WITH_LEAD) != 0
         if place.shard != self.shard_index:
             return self.to_shard(request, place, p, n)
         return self.dispatch(request, row, p, n)
@@ -569,6 +574,7 @@ cdef class IoPath(KeyHolds):
                     self.slab.add(self.cells.peer_ejects, 1)
                     self.target_silent(peer)
         self.expire_elsewhere()
+        self.retry_leads()
         if self.lingering:
             for client in self.lingering:
                 if client.fd >= 0 and self.now_ns > client.linger_until_ns:
@@ -576,7 +582,7 @@ cdef class IoPath(KeyHolds):
             self.lingering = [c for c in self.lingering if (<ClientConn>c).fd >= 0]
         if self.held or self.draining or self.shard_count > 1:
             self.want_turn()
-        self.ticking = bool(self.in_flight or self.held or self.draining or self.lingering or (
+        self.ticking = bool(self.in_flight or self.held or self.draining or self.lingering or self.waiting_leads or (
             self.remote is not None and slots_len(&self.remote.waiting)))
         return self.ticking
 
@@ -683,6 +689,7 @@ cdef class IoPath(KeyHolds):
                 client = <SourceConn>item
                 cells["dnode_client_in_queue"] += queue_len(&client.queue)
                 cells["dnode_client_in_queue_bytes"] += client.in_flight_bytes
+                self.slab.observe(self.cells.dnode_queue, queue_len(&client.queue))
                 cells["dnode_client_out_queue_bytes"] += buf_len(&client.outbuf) + client.parked_bytes
         return cells
 

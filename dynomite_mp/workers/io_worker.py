@@ -107,9 +107,7 @@ class IoWorker(Worker):
             on_change=self._on_peer_change,
         )
         self._mesh.swap(topology)
-        self._state = NodeState.NORMAL  # as the operator says
         self._episode = 0  # how many times this node may have missed writes, in the life of this process
-        self._is_returning = False
         self._is_serving = False
         self._path.set_on_stall(self._on_stall, config.peer_silence_ms)
         self._applied: dict[int, list[tuple[bytes, bytes]]] = {}
@@ -227,8 +225,7 @@ class IoWorker(Worker):
         if key == "timeout_factor":
             self._timeout_factor = int(value)
         elif key == "node_state":
-            self._state = NodeState[str(value).upper()]
-            self._enter_state()
+            self._path.set_node_state(NodeState[str(value).upper()])
         elif key in LIVE_SETTINGS:
             self.config = replace(self.config, **{key: LIVE_SETTINGS[key](value)})
         else:
@@ -262,8 +259,7 @@ class IoWorker(Worker):
         if len(self._view.topology.local_dc.racks) < 2:
             return
         self._episode += 1
-        self._is_returning = True
-        self._enter_state()
+        self._catch_up(True)
         self.proxies.replication.node_event(what, self._episode, detail)
 
     def _on_stall(self) -> None:
@@ -272,13 +268,11 @@ class IoWorker(Worker):
 
     def on_node_return(self, is_returning: bool, episode: int) -> None:
         if is_returning or episode >= self._episode:
-            self._is_returning = is_returning
-            self._enter_state()
+            self._catch_up(is_returning)
 
-    def _enter_state(self) -> None:
-        resuming = self._is_returning and self._state is NodeState.NORMAL
-        self._path.set_node_state(NodeState.RESUMING if resuming else self._state)
-        self.slab.set_gauge("catching_up", self._is_returning)
+    def _catch_up(self, is_catching_up: bool) -> None:
+        self._path.set_catching_up(is_catching_up)
+        self.slab.set_gauge("catching_up", is_catching_up)
 
     # ---- copies of keys: see key_holds
 

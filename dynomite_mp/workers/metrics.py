@@ -86,6 +86,9 @@ METRICS: Final[Mapping[str, str]] = {
     "client_non_quorum_w_responses": "client_non_quorum_writes",
     "fragments": "request_fragments",
     "missed_writes": "missed_writes",
+    "lead_executed": "lead_executed",
+    "lead_effects": "lead_effects",
+    "lead_unknown": "lead_unknown",
     "refused_writes": "refused_writes",
     "hints_received": "hints_received",
     "key_copies_received": "key_copies_received",
@@ -127,6 +130,15 @@ METRICS: Final[Mapping[str, str]] = {
     "remote_peer_in_queue_bytes": "remote_peer_queued_bytes",
     "remote_peer_out_queue": "remote_peer_requests_in_flight",
     "remote_peer_out_queue_bytes": "remote_peer_in_flight_bytes",
+    "repair_runs": "repair_runs",
+    "repair_keys_compared": "repair_keys_compared",
+    "repair_keys_differing": "repair_keys_differing",
+    "repair_keys_mended": "repair_keys_mended",
+    "repair_call_bytes": "repair_call_bytes",
+    "divergent_keys": "divergent_keys",
+    "read_repairs": "read_repairs",
+    "read_repair_keys_differing": "read_repair_keys_differing",
+    "read_repair_keys_mended": "read_repair_keys_mended",
     "link_state_changes": "link_state_changes",
     "shard_requests_sent": "shard_requests_sent",
     "shard_requests_received": "shard_requests_received",
@@ -165,20 +177,15 @@ SCALES: Final[Mapping[str, float]] = {
 
 NOT_FED: Final = frozenset(
     {
-        "accept_errors",
-        "client_auth_errors",
         "dnode_client_out_queue",
-        "forward_error",
         "peer_forward_error",
         "peer_timedout",
-        "process_budget_pauses",
         "remote_peer_timedout",
         "server_dropped_requests",
         "server_timedout",
-        "shard_refused_requests",
     }
 )
-DERIVED: Final = frozenset({"node_state"})
+DERIVED: Final = frozenset({"node_state", "catching_up"})
 """Rows that are one of several things a metric is made of."""
 
 # Rows of all workers that only some of them move.

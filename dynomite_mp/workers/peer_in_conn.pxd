@@ -1,4 +1,6 @@
 # The face of peer_in_conn.pyx: a connection from another node, for its requests.
+from libc.stdint cimport uint32_t
+
 from dynomite_mp.proto.dnode cimport DnodeScan
 from dynomite_mp.proto.resp cimport RequestScan
 from dynomite_mp.workers.source_conn cimport SourceConn
@@ -13,6 +15,8 @@ cdef class PeerInConn(SourceConn):
     cdef bytes plain                # the decrypted payload of the frame at hand
     cdef size_t payload_len         # of the frame at hand, as it stands in inbuf
     cdef int version_seen
+    cdef bint asks_lead             # the frame at hand is for the lead of its key, with this level:
+    cdef uint32_t asked_level
 
     cdef int payload(self, const char** p, size_t* n) except -3
     cdef int open_secret(self, const char* p, size_t n) except -3

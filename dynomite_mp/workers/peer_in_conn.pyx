@@ -14,7 +14,8 @@ import logging
 from dynomite_mp.proto.buffer cimport buf_append, buf_consume, buf_len, buf_ptr, buf_shrink_idle
 from dynomite_mp.proto.dnode cimport (
     DNODE_ENCRYPTED, DNODE_GOSSIP_SYN, DNODE_HEADER_MOST, DNODE_REQ, DNODE_REQ_FORWARD, DNODE_RES, DNODE_VERSION_C,
-    DNODE_VERSION_OURS, dnode_payload_is_exact, dnode_scan_reset, encode_dnode, next_dnode, Extension,
+    DNODE_VERSION_OURS, EXTENSION_LEAD, EXTENSION_LEVEL_MASK, EXTENSION_LEVEL_SHIFT,
+    Extension, dnode_payload_is_exact, dnode_scan_reset, encode_dnode, next_dnode,
     decode_extension,
 )
 from dynomite_mp.proto.resp cimport FRAME_ERROR, FRAME_MORE, FRAME_OK, next_request, request_scan_reset
@@ -151,6 +152,7 @@ cdef class PeerInConn(SourceConn):
         self.frame_id = self.head.id
         self.group = GROUP_RESP2
         self.frame_marks = 0
+        self.asks_lead = False
         if self.head.type == DNODE_GOSSIP_SYN:
             self.path.peer_gossip(self, p, n)
             return 0
@@ -159,6 +161,8 @@ cdef class PeerInConn(SourceConn):
         if self.head.data_len > 1 and self.plain is None and decode_extension(data, self.head.data_len, &extension):
             self.group = GROUP_RESP3 if extension.protocol == 3 else GROUP_RESP2
             self.frame_marks = <unsigned char>extension.flags
+            self.asks_lead = extension.flags & EXTENSION_LEAD != 0
+            self.asked_level = extension.flags >> EXTENSION_LEVEL_SHIFT & EXTENSION_LEVEL_MASK
         if self.scan.argc == 0:
             return 0
         return self.path.handle_peer(self, p, &self.scan, self.head.type == DNODE_REQ_FORWARD)

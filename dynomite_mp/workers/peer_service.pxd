@@ -2,12 +2,12 @@
 from libc.stdint cimport uint64_t
 
 from dynomite_mp.proto.resp cimport RequestScan
-from dynomite_mp.workers.fanout cimport Fanout
+from dynomite_mp.workers.leading cimport Leading
 from dynomite_mp.workers.peer_in_conn cimport PeerInConn
 from dynomite_mp.workers.request cimport Request
 
 
-cdef class PeerService(Fanout):
+cdef class PeerService(Leading):
     cdef object on_call             # (call id, address, payload) -> bool: towards the replication process
     cdef dict calls                 # call id -> (PeerInConn, frame id, since ns)
     cdef uint64_t next_call

@@ -1,8 +1,8 @@
 from collections.abc import Callable
 
-from dynomite_mp.workers.fanout import Fanout
+from dynomite_mp.workers.leading import Leading
 
-class PeerService(Fanout):
+class PeerService(Leading):
     """What other nodes ask of this node itself."""
 
     def set_on_call(self, on_call: Callable[[int, str, bytes], bool] | None, first_id: int) -> None:

@@ -18,7 +18,7 @@ from dynomite_mp.proto.buffer cimport buf_len, buf_ptr
 from dynomite_mp.proto.resp cimport RequestScan, arg_is
 from dynomite_mp.proto.wire_errors cimport append_error, append_unknown_command
 from dynomite_mp.workers.data_path cimport TAKEN
-from dynomite_mp.workers.fanout cimport Fanout
+from dynomite_mp.workers.leading cimport Leading
 from dynomite_mp.workers.peer_in_conn cimport PeerInConn
 from dynomite_mp.workers.request cimport (
     REQUEST_WAITING, Request, queue_push, request_new,
@@ -26,14 +26,12 @@ from dynomite_mp.workers.request cimport (
 
 from dynomite_mp.errors import WIRE_ERRORS
 
-cdef enum:
-    CALL_NS = 2000000000            # the other side answers within a fraction of this, if only that it goes on
-
+cdef uint64_t CALL_NS = 3000000000  # the other side answers within a fraction of this, if only that it goes on
 cdef unsigned short E_NO_MEMORY = WIRE_ERRORS["out_of_memory"].code
 cdef unsigned short E_CALL_LOST = WIRE_ERRORS["call_lost"].code
 
 
-cdef class PeerService(Fanout):
+cdef class PeerService(Leading):
     def __cinit__(self, *args, **kwargs):
         self.calls = {}
 

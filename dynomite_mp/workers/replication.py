@@ -28,6 +28,7 @@ from dynomite_mp.workers.key_copies import KeyCopies
 from dynomite_mp.workers.peer_calls import CallWays, PeerCalls
 from dynomite_mp.workers.peer_cipher import node_key, secured_by
 from dynomite_mp.workers.peer_mesh import PeerLink, count_peer_change
+from dynomite_mp.workers.repairs import Repairs
 from dynomite_mp.workers.returning import Returning
 from dynomite_mp.workers.topology_source import configured_topology
 from dynomite_mp.workers.wan_mesh import WanMesh
@@ -76,6 +77,7 @@ class ReplicationWorker(Worker):
         self.returning = Returning(
             self.calls, self.copies, self._tell_return, config.io_workers, config.catch_up_max_ms
         )
+        self.repairs = Repairs(context, self.calls)
         self._answers: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -90,6 +92,7 @@ class ReplicationWorker(Worker):
             await asyncio.sleep(DRAIN_POLL_S)
         self.returning.close()
         self._mesh.close()
+        self.repairs.close()
         self.calls.close()
         self._path.close_all()
 
@@ -98,7 +101,9 @@ class ReplicationWorker(Worker):
         self.calls.path.shrink_idle()
         for name, value in self._path.figures().items():
             self.slab.set_gauge(name, value)
-        self.slab.post(encode(Bulletin((), peer_rows(self._mesh.links), lag_rows(self._path.lags()))))
+        self.repairs.tick()
+        rows = self.repairs.rows()
+        self.slab.post(encode(Bulletin((), peer_rows(self._mesh.links), lag_rows(self._path.lags()), repairs=rows)))
 
     def drain_ring(self, sender: Endpoint, ring: SpscRing) -> int:
         if sender.role is not Role.IO:
@@ -119,6 +124,7 @@ class ReplicationWorker(Worker):
     def on_control_set(self, setting: tuple[str, Any]) -> None:
         super().on_control_set(setting)
         self._mesh.take_order(setting[0], str(setting[1]))
+        self.repairs.take_order(setting[0], str(setting[1]))
 
     def on_node_event(self, sender: Endpoint, what: str, episode: int, _detail: Any) -> None:
         self.returning.on_event(sender.index, what, episode)
@@ -144,6 +150,7 @@ class ReplicationWorker(Worker):
     def _swap(self, topology: Topology) -> None:
         self._mesh.swap(topology)
         self.calls.swap(topology)
+        self.repairs.swap(topology)
         self.copies.sources = self._sources(topology)
         self.returning.swap(topology)
 

@@ -2,11 +2,20 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from dynomite_mp.cluster.quorum cimport ReplySet
+from dynomite_mp.proto.buffer cimport Buf
 
 cdef enum RequestState:
     REQUEST_WAITING = 0             # no reply yet
     REQUEST_DONE = 1                # its reply stands in .reply, an earlier one of the client is still awaited
     REQUEST_ANSWERED = 2            # the client has its reply (or an error); a late reply is swallowed
+
+
+cdef struct Probed:              # of a request whose effect is told from what it has written
+    Buf request
+    Buf reply
+    Buf replies                     # to the probes behind it
+    uint16_t left                   # probes not answered
+    bint failed
 
 
 cdef struct Request:
@@ -15,6 +24,7 @@ cdef struct Request:
     Request* parent                 # of a part of a split request
     void* fragments                 # Fragments (a counted reference) of a request that was split
     ReplySet* replies               # of a quorum plan
+    Probed* probed                  # of a request of class lead, NULL for most
     uint64_t started_ns             # the turn in which it was read
     uint64_t origin_id              # id of the asking peer's frame, or at another io worker
     char* reply                     # malloc'ed: the reply, when DONE; before that another rack's, in reserve
@@ -29,6 +39,8 @@ cdef struct Request:
     uint16_t primary                # of a fan-out: this rack's number when it was sent
     uint16_t error_code             # why the last target could not answer
     uint64_t refused_racks          # whose datastore answered an error, while none has taken the write
+    uint64_t leads_tried            # racks that were asked to lead it and have not executed it
+    uint64_t missed_racks           # of a request executed here: racks without its effect
     uint16_t remote_pending         # other datacenters whose verdict is awaited
     uint8_t klass                   # command class, for counters
     uint8_t state
@@ -43,6 +55,9 @@ cdef struct Request:
     uint8_t primary_failed          # PLAN_ONE_WRITE: this rack's owner will not answer
     uint8_t is_owed                 # a write: replicas that miss it are told to the replication process
     uint8_t is_taken                # a write that a replica has taken
+    uint8_t is_lead_asked           # by a peer: execute it as the key's lead
+    uint8_t is_executed             # class lead: it went to this node's datastore, not to another lead
+    uint8_t is_declined             # class lead: a rack that could lead said that it does not
     uint8_t is_put_off              # a read: a replica that is catching up did not take it
     uint8_t is_forced               # a read that such a replica has to take
     uint8_t has_reserve             # another rack's reply is kept in case

@@ -18,6 +18,7 @@ from libc.string cimport memset
 from libc.stdint cimport uint64_t
 
 from dynomite_mp.cluster.quorum cimport reply_set_free
+from dynomite_mp.proto.buffer cimport buf_free
 
 cdef enum:
     FIRST_ROOM = 16
@@ -54,6 +55,11 @@ cdef void request_release(Request* request) noexcept:
             free(request.reply)
         if request.replies != NULL:
             reply_set_free(request.replies)
+        if request.probed != NULL:
+            buf_free(&request.probed.request)
+            buf_free(&request.probed.reply)
+            buf_free(&request.probed.replies)
+            free(request.probed)
         if request.fragments != NULL:
             Py_DECREF(<object>request.fragments)
         if request.parent != NULL:

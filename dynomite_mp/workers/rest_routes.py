@@ -15,10 +15,11 @@ sentence, except where the node is already as the verb wants it.
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Protocol
 
 from dynomite_mp.enums import Consistency, NodeState
+from dynomite_mp.ipc.bulletin import RepairRow
 from dynomite_mp.log import LEVEL_MAX, LEVEL_MIN
 from dynomite_mp.workers import health
 from dynomite_mp.workers.cluster_document import ClusterDocument
@@ -33,6 +34,7 @@ TIMEOUT_FACTOR_MIN: Final = 1
 TIMEOUT_FACTOR_MAX: Final = 10
 STATE_POLLS: Final = 100
 STATE_POLL_S: Final = 0.01
+REPAIR_POLLS: Final = 300  # its process says once a second what it does
 ALL_PEERS: Final = "all"
 
 
@@ -195,6 +197,33 @@ class RestService:
         done = Answer.text(f"Read Repairs: {verb.upper()}D\r\n")
         return await self._set("read_repairs_enabled", int(verb == "enable"), done)
 
+    async def repair(self, words: Words) -> Answer:
+        """The comparison under way, or the last one; an empty object before there was any."""
+        row = self._repair()
+        return Answer.json(asdict(row) if row is not None else {})
+
+    def _repair(self) -> RepairRow | None:
+        return next(iter(self._source.figures().cluster.repairs), None)
+
+    async def set_repair(self, words: Words) -> Answer:
+        """`start` is answered when the comparison shows in `/repair`, with the name of the run."""
+        verb = words["verb"]
+        if verb not in ("start", "stop"):
+            return Answer.text("a comparison is told to 'start' or 'stop'\n", 400)
+        if verb == "stop":
+            return await self._set("repair", "stop")
+        row = self._repair()
+        if row is not None and row.state == "running":
+            return Answer.text("a comparison is under way; see /repair\n", 409)
+        run = f"{self._source.now_ns():x}"
+        answer = await self._set("repair", run)
+        for _ in range(REPAIR_POLLS if answer is OK else 0):
+            row = self._repair()
+            if row is not None and row.run == run:
+                return Answer.json({"run": run})
+            await asyncio.sleep(STATE_POLL_S)
+        return answer if answer is not OK else Answer.text("the replication process does not answer\n", 503)
+
     async def set_state(self, words: Words) -> Answer:
         wanted = words["state"].upper()
         if wanted not in ("STANDBY", "WRITES_ONLY", "RESUMING", "NORMAL"):
@@ -311,6 +340,14 @@ ROUTES: Final[tuple[Route, ...]] = (
         MUTATING,
         "turns read repairs on or off",
         {"verb": "enable|disable"},
+    ),
+    Route("/repair", RestService.repair, READ_ONLY, "the comparison of replicas under way, or the last one, as JSON"),
+    Route(
+        "/repair/{verb}",
+        RestService.set_repair,
+        MUTATING,
+        "compares this node's keys with all other replicas and mends what differs",
+        {"verb": "start|stop"},
     ),
     Route(
         "/setloglevel/{level}",

@@ -33,6 +33,7 @@ from tests.accept.chaos_faults import (
     OFFSET_KEY,
     OFFSET_MS_MOST,
     Cuts,
+    HintDisks,
     Stage,
     Strike,
 )
@@ -192,9 +193,13 @@ def main(argv: Sequence[str]) -> int:
     options = parsed(argv)
     findings = Findings()
     with running_stage(options) as stage:
-        usable = [kind for kind in options.kinds if kind not in CUTS or stage.cuts.is_usable]
-        if len(usable) < len(options.kinds):
-            print("no nftables here: the network is not cut")
+        usable = [
+            kind
+            for kind in options.kinds
+            if (kind not in CUTS or stage.cuts.is_usable) and (kind != "fill-disks" or stage.disks.is_usable)
+        ]
+        for kind in set(options.kinds) - set(usable):
+            print(f"cannot be done here, left out: {kind}")
         options.kinds = usable
         print(f"seed {options.seed}, {options.minutes:g} minutes, {options.rate:g} requests/s: {', '.join(usable)}")
         chaos = Chaos(stage, options)
@@ -232,6 +237,7 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace:
 def running_stage(options: argparse.Namespace) -> Iterator[Stage]:
     """Clocks that differ and datastores that keep something or nothing, by the seed."""
     rng = random.Random(options.seed)
+    cuts, disks = Cuts(), HintDisks()
 
     def prepare(nodes: list[Node]) -> None:
         for place, node in enumerate(nodes):
@@ -239,13 +245,15 @@ def running_stage(options: argparse.Namespace) -> Iterator[Stage]:
             node.conf["datastore_persistence"] = kept
             if OFFSET_KEY in SETTINGS:
                 node.conf[OFFSET_KEY] = rng.randint(-OFFSET_MS_MOST, OFFSET_MS_MOST)
+            if "fill-disks" in options.kinds:
+                disks.mount(node)
 
-    cuts = Cuts()
     try:
         with running_cluster(LAYOUT, prepare=prepare, enable_gossip=True, timeout=1000) as cluster:
-            yield Stage(cluster, cuts)
+            yield Stage(cluster, cuts, disks)
     finally:
         cuts.remove()
+        disks.unmount()
 
 
 def _plan(stage: Stage, datacenter: str, options: argparse.Namespace, seed: int) -> SteadyPlan:

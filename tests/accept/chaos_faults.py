@@ -5,7 +5,8 @@
 
 Cuts are nftables rules between two loopback addresses, both ways or one way; a node's outgoing connections to its peers
 are bound to its own address, and clients come from another one, so that a cut hurts nobody else. Where nftables cannot
-be used the cuts are left out. What a fault kills is in `excused`: any other process that ends is a finding.
+be used the cuts are left out; so is the full disk where no small file system can be mounted. What a fault kills is in
+`excused`: any other process that ends is a finding.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import psutil
 
@@ -47,6 +49,7 @@ class Strike:
 class Stage:
     cluster: Cluster
     cuts: Cuts
+    disks: HintDisks
 
     def others(self, node: Node) -> list[Node]:
         return [other for other in self.cluster.nodes if other is not node]
@@ -84,6 +87,44 @@ class Cuts:
 
 def _nft(text: str) -> bool:
     return subprocess.run(["nft", "-f", "-"], input=text.encode(), capture_output=True, check=False).returncode == 0
+
+
+class HintDisks:
+    """A small file system for the log of missed writes of each node, which can be filled up. Only for root."""
+
+    SIZE = "4m"
+
+    def __init__(self) -> None:
+        self._mounted: list[Path] = []
+        self.is_usable = os.geteuid() == 0 and shutil.which("mount") is not None
+
+    def mount(self, node: Node) -> None:
+        """Before the node starts."""
+        folder = hint_folder(node)
+        folder.mkdir(parents=True, exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", f"size={self.SIZE}", "dmp-chaos", str(folder)]
+        if self.is_usable and not subprocess.run(command, capture_output=True, check=False).returncode:
+            self._mounted.append(folder)
+        else:
+            self.is_usable = False
+
+    def fill(self, nodes: Iterable[Node]) -> None:
+        for node in nodes:
+            with contextlib.suppress(OSError), open(hint_folder(node) / "filler", "wb", buffering=0) as filler:
+                while True:
+                    filler.write(bytes(4096))
+
+    def empty(self, nodes: Iterable[Node]) -> None:
+        for node in nodes:
+            (hint_folder(node) / "filler").unlink(missing_ok=True)
+
+    def unmount(self) -> None:
+        for folder in self._mounted:
+            subprocess.run(["umount", "-l", str(folder)], capture_output=True, check=False)
+
+
+def hint_folder(node: Node) -> Path:
+    return Path(str(node.conf["data_dir"])) / "hints"
 
 
 def both_ways(left: Sequence[Node], right: Sequence[Node]) -> list[tuple[str, str]]:
@@ -158,6 +199,20 @@ def stop_process(stage: Stage, victim: Node, rng: random.Random) -> Strike:
     return Strike(f"SIGSTOP to {name}", functools.partial(signal_all, [process], signal.SIGCONT))
 
 
+def fill_disks(stage: Stage, victim: Node, rng: random.Random) -> Strike:
+    """What the victim misses can be kept nowhere: its lanes get DIRTY, and a comparison has to mend them."""
+    others = stage.others(victim)
+    stage.disks.fill(others)
+    strike = kill_node(stage, victim, rng)
+    start = strike.mend
+
+    def mend() -> None:
+        stage.disks.empty(others)
+        start()
+
+    return Strike("killed while no other node has room for hints", mend, strike.excused, strike.restarted)
+
+
 def nothing() -> None:
     """What a fault needs that the node mends itself."""
 
@@ -198,5 +253,6 @@ FAULTS: dict[str, Fault] = {
     "cut": cut_node,
     "cut-link": cut_link,
     "cut-datacenter": cut_datacenter,
+    "fill-disks": fill_disks,
 }
 CUTS = frozenset({"cut", "cut-link", "cut-datacenter"})

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import hiredis
 
-from tests.accept.cluster_parts import LEVELS, Cluster, figures, many, running_cluster
+from tests.accept.cluster_parts import LEVELS, Cluster, Layout, figures, many, running_cluster
 from tests.accept.one_node import Findings, options
 from tests.e2e.harness import Node, wait_for
 
@@ -28,6 +28,8 @@ WRONG_TYPE, NOT_A_NUMBER = b"-WRONGTYPE", b"-ERR value is not an integer"
 NO_QUORUM = b"-ERR Dynomite: Failed to achieve Quorum"
 UNREACHABLE = (b"-ERR Peer: ", b"-ERR Storage: ")
 TIMEOUT_MS = 800
+THREE_RACKS: Layout = {"dc1": {"r1": "oo", "r2": "oo", "r3": "oo"}}
+TWO_DATACENTERS: Layout = {"dc1": {"r1": "oo", "r2": "o", "r3": "o"}, "dc2": {"r1": "o", "r2": "oo"}}
 
 
 @dataclass(frozen=True)
@@ -169,10 +171,11 @@ def main(argv: Sequence[str]) -> int:
             for problem in problems[:10]:
                 print(problem)
             findings.check(not problems, line)
-    line, problems = concurrent_increments(20 if short else 400)
-    for problem in problems[:10]:
-        print(problem)
-    findings.check(not problems, line)
+    for level, layout in (("DC_SAFE_QUORUM", THREE_RACKS), ("DC_EACH_SAFE_QUORUM", TWO_DATACENTERS)):
+        line, problems = concurrent_increments(20 if short else 400, level, layout)
+        for problem in problems[:10]:
+            print(problem)
+        findings.check(not problems, line)
     return findings.code
 
 
@@ -236,19 +239,21 @@ def kill(node: Node) -> None:
     node.wait()
 
 
-def concurrent_increments(each: int) -> tuple[str, list[str]]:
-    """INCR of the same keys through all nodes at DC_SAFE_QUORUM: no error, and every replica has the sum."""
+def concurrent_increments(
+    each: int, level: str = "DC_SAFE_QUORUM", layout: Layout = THREE_RACKS
+) -> tuple[str, list[str]]:
+    """INCR of the same keys through all nodes at once: no error, and every replica everywhere has the sum."""
     problems: list[str] = []
     keys = [b"count:%d" % n for n in range(10)]
 
     def client(node: Node) -> None:
         with node.connect(timeout_s=30) as connection:
-            connection.call("dyno_config:conn_consistency", "DC_SAFE_QUORUM")
+            connection.call("dyno_config:conn_consistency", level)
             for _ in range(each):
                 replies = many(connection, [(b"INCR", key) for key in keys])
                 problems.extend(f"{node}: {reply!r}" for reply in replies if not isinstance(reply, int))
 
-    with running_cluster({"dc1": {"r1": "oo", "r2": "oo", "r3": "oo"}}) as cluster:
+    with running_cluster(layout) as cluster:
         threads = [threading.Thread(target=client, args=(node,)) for node in cluster.nodes for _ in range(2)]
         for thread in threads:
             thread.start()
@@ -262,4 +267,8 @@ def concurrent_increments(each: int) -> tuple[str, list[str]]:
                     found = int(store.call("GET", key) or 0)
                 if found != wanted:
                     problems.append(f"{key!r} is {found} at {node}, {wanted} INCRs were acknowledged")
-    return f"{wanted * len(keys)} INCRs through 6 nodes at DC_SAFE_QUORUM, {len(problems)} problems", problems
+        replicas = len(cluster.racks)
+    return (
+        f"{wanted * len(keys)} INCRs through {len(threads) // 2} nodes at {level}, {replicas} replicas of each key, "
+        f"{len(problems)} problems"
+    ), problems

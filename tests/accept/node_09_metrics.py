@@ -32,10 +32,10 @@ TITLE = "9: promtool accepts /metrics, every counter moves, /info has every fiel
 # Counters that one node with one datastore has no way to move: they belong to clusters, to other processes' failures,
 # or to limits of the machine. Everything else must move.
 NOT_HERE = re.compile(
-    r"peer|dnode|quorum|remote|cross_|fragments|topology|link_state|auth|accept_(errors|pauses)|forward_error"
+    r"peer|dnode|quorum|remote|cross_|fragments|topology|link_state|accept_pauses|forward_error"
     r"|message_errors|messages_dropped|process_budget|http_refused|log_lines|spill_refused|server_err"
     r"|server_timedout_total"
-    r"|shard_refused|datastore_dropped_requests|ring_(failed|dropped|handler)|boot_failures|_created|silent"
+    r"|datastore_dropped_requests|ring_(failed|dropped|handler)|boot_failures|_created|silent"
 )
 
 

@@ -13,7 +13,7 @@ from tests.sim import __main__ as command
 from tests.sim.mutants import MUTANTS
 
 TOPIC = "sim"
-TITLE = "simulated clusters: 1,000 seeds clean, views converge, every mutant is caught"
+TITLE = "simulated clusters: 1,000 seeds clean of gossip and of requests, views converge, every mutant is caught"
 MUTANT_SEEDS = 200
 
 

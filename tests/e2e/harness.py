@@ -425,7 +425,10 @@ class Nodes:
         return made
 
     def destroy(self) -> None:
-        destroy_all(self.made)
+        for node in self.made:
+            if type(node).destroy is not Node.destroy:  # of another kind, with an end of its own
+                node.destroy()
+        destroy_all([node for node in self.made if type(node).destroy is Node.destroy])
 
     def tails(self) -> str:
         return "\n".join(node.tail() for node in self.made)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.accept.cluster_04_levels import concurrent_increments, of_racks
+from tests.accept.cluster_04_levels import TWO_DATACENTERS, concurrent_increments, of_racks
 
 
 @pytest.mark.parametrize("racks", [2, 3])
@@ -14,4 +14,9 @@ def test_every_combination_of_replicas(racks: int) -> None:
 
 def test_concurrent_increments_give_the_sum_and_no_error() -> None:
     line, problems = concurrent_increments(10)
+    assert not problems, line
+
+
+def test_increments_at_each_datacenter_are_applied_once_by_every_replica() -> None:
+    line, problems = concurrent_increments(10, "DC_EACH_SAFE_QUORUM", TWO_DATACENTERS)
     assert not problems, line

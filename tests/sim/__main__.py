@@ -15,8 +15,10 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 
+from .catalogue import SCENARIOS
 from .mutants import MUTANTS
-from .scenarios import SCENARIOS, Report
+from .report import Report
+from .request_scenarios import REQUEST_SCENARIOS
 
 HISTORY_LINES = 200
 SMALL = [name for name in SCENARIOS if name != "large"]
@@ -29,9 +31,10 @@ def run_one(job: tuple[str, int, int, str]) -> Report:
 
 
 def run_light(job: tuple[str, int, int, str]) -> Report:
-    """For another process: without the cluster, which would have to travel."""
+    """For another process: without the cluster and the history, which would have to travel."""
     report = run_one(job)
     report.cluster = None
+    report.lines.clear()
     return report
 
 
@@ -52,7 +55,10 @@ def spread(values: Iterable[int]) -> str:
 
 
 def print_history(report: Report) -> None:
-    assert report.cluster is not None
+    for line in report.lines:
+        print(line)
+    if report.cluster is None:
+        return
     for at_ms, observer, event in report.cluster.history[-HISTORY_LINES:]:
         print(f"{at_ms:8d} {observer:24s} {event.happened.name:12s} {event.node_id:x} {event.address} {event.detail}")
 
@@ -87,6 +93,7 @@ def main(arguments: list[str]) -> int:
         if options.seed is not None:
             print_history(report)
         report.cluster = None
+        report.lines.clear()
     failed = sum(bool(report.complaints) for report in reports)
     cpu = f", {time.process_time() - used_s:.0f} s CPU" if options.jobs == 1 else ""
     print(
@@ -95,6 +102,9 @@ def main(arguments: list[str]) -> int:
     )
     for name in options.scenario or SMALL:
         own = [r for r in reports if r.scenario == name]
+        if name in REQUEST_SCENARIOS:
+            print(f"{name:10s} {sum(r.requests for r in own)} requests, {sum(r.answered for r in own)} without error")
+            continue
         print(f"{name:10s} converged: {spread(ms for r in own for ms in r.converge_ms)}")
         if any(r.detect_ms for r in own):
             print(f"{name:10s} death known to all: {spread(ms for r in own for ms in r.detect_ms)}")

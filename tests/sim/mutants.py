@@ -1,6 +1,6 @@
 """Defects on purpose: each a small change of a rule that the simulator has to notice.
 
-Not a test of its own: tests/unit/test_sim_mutants.py runs each one until some seed complains.
+Not a test of its own: tests/unit/test_sim.py runs each one until some seed complains.
 """
 
 from collections.abc import Callable, Iterator

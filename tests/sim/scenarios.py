@@ -12,7 +12,6 @@ Not here: what has to hold in the end (checkers.py).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from random import Random
 
 from dynomite_mp.cluster.membership_record import Liveness
@@ -21,6 +20,7 @@ from dynomite_mp.enums import NodeState
 from . import checkers
 from .cluster import Cluster, SimNode
 from .network import Weather
+from .report import Report
 
 DETECTION_MS = 3_000
 LARGE_DETECTION_MS = 4_000
@@ -28,26 +28,6 @@ LEAVE_MS = 1_000
 CONVERGE_LIMIT_MS = 60_000
 STEP_MS = 100
 TOKEN_STEP = 1 << 26
-
-
-@dataclass
-class Report:
-    """What one run showed."""
-
-    scenario: str
-    seed: int
-    nodes: int = 0
-    complaints: list[str] = field(default_factory=list)
-    converge_ms: list[int] = field(default_factory=list)
-    """From the end of the faults until all views were equal and right."""
-    detect_ms: list[int] = field(default_factory=list)
-    """From a death until the last one knew."""
-    datagrams: int = 0
-    cluster: Cluster | None = None
-
-    def __str__(self) -> str:
-        head = f"{self.scenario} seed {self.seed} ({self.nodes} nodes): "
-        return head + ("; ".join(self.complaints[:3]) if self.complaints else "fine")
 
 
 class Run:

@@ -8,6 +8,7 @@ import pytest
 
 from dynomite_mp.config_values import read_seed
 from dynomite_mp.enums import Consistency, ProcessState, Role
+from dynomite_mp.ipc.bulletin import Bulletin, RepairRow, encode
 from dynomite_mp.workers.cluster_view import ClusterView
 from dynomite_mp.workers.live_settings import NOT_IN_THIS_VERSION
 from dynomite_mp.workers.rest_routes import ROUTES, CommandRefused, describe
@@ -196,7 +197,7 @@ def test_what_holds_already_is_ok(admin: Admin, path: str, body: str) -> None:
 @pytest.mark.parametrize(
     "path",
     ["/set_consistency/read/dc_two", "/set_consistency/both/dc_one", "/set_timeout_factor/fast", "/state/sleeping",
-     "/read_repairs/perhaps", "/peer/sideways/all"],
+     "/read_repairs/perhaps", "/peer/sideways/all", "/repair/perhaps"],
 )  # fmt: skip
 def test_words_that_are_none_are_refused(admin: Admin, path: str) -> None:
     assert one(admin, path).status == 400
@@ -303,3 +304,28 @@ def test_the_table_as_text_says_what_is_guarded() -> None:
     assert "GET|POST /ping: OK while the admin process answers" in lines
     assert "GET|POST /loglevelup: log one level more (loopback or admin_token)" in lines
     assert len(lines) == len(ROUTES)
+
+
+# ---- comparing
+
+
+def test_a_comparison_is_started_shown_and_not_started_twice(admin: Admin, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert one(admin, "/repair").document == {}
+    run = f"{admin.source.now_ns():x}"
+    monkeypatch.setattr(admin.source, "now_ns", lambda: int(run, 16))
+    row = RepairRow(run, "asked for", peers=2, keys_differing=3)
+    admin.node.writer(Role.REPLICATION).post(encode(Bulletin(repairs=(RepairRow("before", state="done"),))))
+    asked = []
+
+    async def take(key: str, value: str | int) -> None:
+        asked.append((key, value))
+        admin.node.writer(Role.REPLICATION).post(encode(Bulletin(repairs=(row,))))
+
+    monkeypatch.setattr(admin.link, "set", take)
+    assert one(admin, "/repair/start", "POST").document == {"run": run}
+    assert asked == [("repair", run)]
+    shown = one(admin, "/repair").document
+    assert (shown["run"], shown["state"], shown["peers"], shown["keys_differing"]) == (run, "running", 2, 3)
+    assert one(admin, "/repair/start").status == 409
+    assert one(admin, "/repair/stop").status == 200
+    assert asked[1:] == [("repair", "stop")]

@@ -336,6 +336,7 @@ def test_duplicates_are_found_whatever_the_first_value(tmp_path, first):
         ("io_ring_bytes", "100000", "must be a power of two"),
         ("runtime_dir", "/" + "x" * 90, "has an invalid value"),
         ("stats_listen", "127.0.0.1:8102", "has an invalid value"),
+        ("pem_key_file", "~nobody-of-that-name/key.pem", "has an invalid value"),
     ],
 )  # fmt: skip
 def test_reasons(key, text, reason):

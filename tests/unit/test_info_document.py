@@ -12,7 +12,7 @@ from dynomite_mp.enums import ProcessState, Role
 from dynomite_mp.ipc.counter_table import COUNTERS, HISTOGRAMS
 from dynomite_mp.proto.commands import COMMANDS
 from dynomite_mp.workers import command_kinds
-from dynomite_mp.workers.info_document import InfoInput, info_document
+from dynomite_mp.workers.info_document import RENAMED, InfoInput, info_document
 from dynomite_mp.workers.node_figures import identity_of, read_histograms, read_node
 from dynomite_mp.workers.process_figures import ProcessTable, SystemFigures
 from tests.unit.admin_node import CONFIG, STARTED_AT_S, FakeNode, fake_node
@@ -115,7 +115,7 @@ def test_everything_else_is_a_whole_number(node: FakeNode) -> None:
     assert all(type(value) is int for value in numbers)
 
 
-@pytest.mark.parametrize("name", [name for name in POOL_NAMES if name != "stats_count"])
+@pytest.mark.parametrize("name", [name for name in POOL_NAMES if name not in RENAMED])
 def test_every_pool_field_moves_with_its_counter(node: FakeNode, name: str) -> None:
     row = next(row for row in COUNTERS if row.name == name)
     node.writer(row.roles[0]).count(name, 7)
@@ -148,9 +148,15 @@ def test_a_gauge_caught_below_zero_is_zero(node: FakeNode) -> None:
     assert document(node)["shop"]["client_connections"] == 0
 
 
-def test_stats_count_counts_the_requests_for_statistics(node: FakeNode) -> None:
-    node.writer(Role.ADMIN).count("http_requests", 3)
-    assert document(node)["shop"]["stats_count"] == 3
+@pytest.mark.parametrize(
+    ("name", "role", "counter"),
+    [("stats_count", Role.ADMIN, "http_requests"), ("forward_error", Role.IO, "client_unreachable_requests")],
+)
+def test_a_field_whose_counter_has_another_name_moves_with_it(
+    node: FakeNode, name: str, role: Role, counter: str
+) -> None:
+    node.writer(role).count(counter, 3)
+    assert document(node)["shop"][name] == 3
 
 
 def test_latencies_are_microseconds_over_all_classes_and_workers(node: FakeNode) -> None:

@@ -3,8 +3,9 @@
 import pytest
 
 from tests.sim import __main__ as command
+from tests.sim.catalogue import SCENARIOS
 from tests.sim.mutants import MUTANTS
-from tests.sim.scenarios import SCENARIOS
+from tests.sim.request_scenarios import REQUEST_SCENARIOS
 
 SEEDS = 50
 LARGE_SEEDS = 1
@@ -38,7 +39,18 @@ def test_mutant_is_caught(name):
 
 
 def test_there_are_mutants_enough():
-    assert len(MUTANTS) >= 8
+    of_requests = [m for m in MUTANTS.values() if set(m.scenarios) <= set(REQUEST_SCENARIOS)]
+    assert len(MUTANTS) - len(of_requests) >= 8
+    assert len(of_requests) >= 8
+    assert {"quorum_off_by_one", "next_request", "stale_topology"} <= {m.name for m in of_requests}
+
+
+@pytest.mark.parametrize("scenario", REQUEST_SCENARIOS)
+def test_a_seed_is_a_run_of_requests(scenario):
+    first, second = (SCENARIOS[scenario](5) for _ in range(2))
+    assert first.lines == second.lines
+    assert first.answered > first.requests // 4
+    assert SCENARIOS[scenario](6).lines != first.lines
 
 
 def test_the_command_prints_a_line_per_failure_and_returns_1(capsys):

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from dynomite_mp import status, status_text
+from dynomite_mp.ipc.bulletin import RepairRow
 from dynomite_mp.status import NodeStatus, ProcessRow, RingRow
 
 
@@ -31,7 +32,7 @@ def node(*processes: ProcessRow, rings=(), **changes) -> NodeStatus:
         "is_stale": False, "leftover_pids": (), "supervisor_pid": 1, "started_at": 0.0, "processes": rows,
         "rings": tuple(rings), "rates": dict.fromkeys(status.RATES, 3.0), "client_connections": 7,
         "requests_total": 99, "problems": tuple(status.find_problems(rows, False)), "node_state": "NORMAL",
-        "peers": (), "datacenters": (), "not_shown": 0,
+        "peers": (), "datacenters": (), "repairs": (), "not_shown": 0,
     }  # fmt: skip
     return NodeStatus(**{**fields, **changes})
 
@@ -111,3 +112,9 @@ def test_rates_are_growth_per_second_and_never_negative():
     names = status.RATES["requests"]
     assert status.rates_of({names[0]: 10}, {names[0]: 30, names[1]: 10}, 2.0)["requests"] == 15.0
     assert status.rates_of({names[0]: 10}, {names[0]: 0}, 2.0)["requests"] == 0.0
+
+
+def test_a_comparison_is_one_line() -> None:
+    row = RepairRow("r", "round", "running", keys_read=7, keys_differing=2, keys_mended=1, text="a left out: dead")
+    lines = status_text.node_text(node(repairs=(row,))).splitlines()
+    assert "  comparison (round) running: 7 keys read, 2 differed, 1 mended; a left out: dead" in lines

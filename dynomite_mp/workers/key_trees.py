@@ -1,0 +1,177 @@
+"""Trees over the keys of this node's datastore: for a comparison of its own, and, as verbs, for those of other nodes.
+
+    another node --call digest(tree, ranges)-------> one SCAN of all keys: a HashTree    <-- root, number of keys
+                 --call digest_nodes(tree, ...)----> its nodes, level by level
+                 --call keys_of_bucket(tree, ...)--> one more SCAN: keys, digests and expiries in the leaves that differ
+                 --call key_states(keys)-----------> the same of single keys, now, with the stamps of their last writes
+
+What it is not: it compares nothing (comparison.py).
+
+Invariants: the datastore is read at most at the asked rate; a tree that nobody asks for is forgotten, and so are all
+but the last TREES_MAX.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from dynomite_mp.cluster.repair import HashTree, KeyState, TokenRanges, leaf_of
+from dynomite_mp.errors import StoreError
+from dynomite_mp.workers.base import DatastoreAddress
+from dynomite_mp.workers.store_reader import Pace, StoreReader
+
+BATCH: Final = 200
+PAGE_ROWS: Final = 1000
+TREES_MAX: Final = 16
+
+Row = list[Any]  # key, digest, expires_ms[, stamp]
+StampsOf = Callable[[Sequence[bytes]], Awaitable[Sequence[int]]]
+
+
+async def no_stamps(keys: Sequence[bytes]) -> Sequence[int]:
+    """Where no io worker can be asked."""
+    return [0] * len(keys)
+
+
+@dataclass(slots=True)
+class KnownTree:
+    """A tree that another node has asked for."""
+
+    ranges: TokenRanges
+    tree: HashTree
+    rate: int
+    rows: list[Row] = field(default_factory=list)
+
+
+class KeyTrees:
+    """`address` is None where there is no datastore to read."""
+
+    def __init__(
+        self, address: DatastoreAddress | None, token_of: Callable[[bytes], int], stamps_of: StampsOf = no_stamps
+    ) -> None:
+        self._address = address
+        self._token_of = token_of
+        self._stamps_of = stamps_of
+        self._known: dict[str, KnownTree] = {}
+        self.keys_read = 0
+
+    def verbs(self) -> dict[str, Callable[..., Awaitable[Any]]]:
+        """For the table of a PeerCalls."""
+        return {
+            "digest": self.digest,
+            "digest_nodes": self.digest_nodes,
+            "keys_of_bucket": self.keys_of_bucket,
+            "key_states": self.key_states,
+            "forget_tree": self.forget,
+        }
+
+    # ---- reading the datastore
+
+    def _store(self) -> StoreReader:
+        if self._address is None:
+            raise StoreError("this node has no datastore to read")
+        return StoreReader(self._address)
+
+    async def grow(self, wanted: Mapping[str, TokenRanges], rate: int) -> dict[str, HashTree]:
+        """One tree for each set of ranges, of one SCAN."""
+        trees = {name: HashTree() for name in wanted}
+
+        def takes(token: int) -> bool:
+            return any(token in ranges for ranges in wanted.values())
+
+        def take(key: bytes, token: int, state: KeyState) -> None:
+            for name, ranges in wanted.items():
+                if token in ranges:
+                    trees[name].add(token, key, state)
+
+        await self._scan(takes, take, rate)
+        return trees
+
+    async def in_leaves(
+        self, wanted: Mapping[str, tuple[TokenRanges, frozenset[int]]], rate: int
+    ) -> dict[str, dict[bytes, KeyState]]:
+        """The keys of some leaves of each set of ranges, of one SCAN."""
+        found: dict[str, dict[bytes, KeyState]] = {name: {} for name in wanted}
+
+        def takes(token: int) -> bool:
+            leaf = leaf_of(token)
+            return any(leaf in leaves and token in ranges for ranges, leaves in wanted.values())
+
+        def take(key: bytes, token: int, state: KeyState) -> None:
+            for name, (ranges, leaves) in wanted.items():
+                if leaf_of(token) in leaves and token in ranges:
+                    found[name][key] = state
+
+        await self._scan(takes, take, rate)
+        return found
+
+    async def _scan(
+        self, takes: Callable[[int], bool], take: Callable[[bytes, int, KeyState], None], rate: int
+    ) -> None:
+        """Every key whose token is taken, once or, if the datastore resizes its table, twice."""
+        pace = Pace(rate)
+        async with self._store() as store:
+            cursor = 0
+            while True:
+                cursor, names = await store.scan(cursor)
+                tokens = {key: token for key in names if takes(token := self._token_of(key))}
+                keys = list(tokens)
+                for start in range(0, len(keys), BATCH):
+                    batch = keys[start : start + BATCH]
+                    for key, state in (await store.states(batch)).items():
+                        take(key, tokens[key], state)
+                    self.keys_read += len(batch)
+                    await pace.spent(len(batch))
+                if cursor == 0:
+                    return
+                await asyncio.sleep(0)
+
+    async def states(self, keys: Sequence[bytes]) -> dict[bytes, KeyState]:
+        """What this node holds of these keys now; absent keys too. The stamps are asked for before the values: a write
+        between the two leaves an older stamp at a newer value, which at worst is mended with what it already has."""
+        stamps = await self._stamps_of(keys)
+        found: dict[bytes, KeyState] = {}
+        async with self._store() as store:
+            for start in range(0, len(keys), BATCH):
+                found |= await store.states(keys[start : start + BATCH])
+        absent = KeyState()
+        return {
+            key: KeyState((held := found.get(key, absent)).digest, held.expires_ms, stamp)
+            for key, stamp in zip(keys, stamps, strict=True)
+        }
+
+    # ---- verbs
+
+    async def digest(self, tree: str, pairs: Iterable[Sequence[int]], rate: int) -> Row:
+        ranges = TokenRanges.plain(pairs)
+        grown = (await self.grow({tree: ranges}, rate))[tree]
+        self._known.pop(tree, None)
+        self._known[tree] = KnownTree(ranges, grown, rate)
+        while len(self._known) > TREES_MAX:
+            self._known.pop(next(iter(self._known)))
+        return [grown.root, grown.keys]
+
+    async def digest_nodes(self, tree: str, level: int, places: Sequence[int]) -> list[int]:
+        return self._tree(tree).tree.children(level, places)
+
+    async def keys_of_bucket(self, tree: str, leaves: Sequence[int], start: int) -> list[Row]:
+        """A page of the keys in these leaves, from row `start`; with 0 they are read anew. The last page is short."""
+        known = self._tree(tree)
+        if start == 0:
+            held = await self.in_leaves({tree: (known.ranges, frozenset(leaves))}, known.rate)
+            known.rows = [[key, state.digest, state.expires_ms] for key, state in held[tree].items()]
+        return known.rows[start : start + PAGE_ROWS]
+
+    async def key_states(self, keys: Sequence[bytes]) -> list[Row]:
+        held = await self.states(keys)
+        return [[state.digest, state.expires_ms, state.stamp] for state in (held[key] for key in keys)]
+
+    async def forget(self, tree: str) -> None:
+        self._known.pop(tree, None)
+
+    def _tree(self, name: str) -> KnownTree:
+        known = self._known.get(name)
+        if known is None:
+            raise StoreError(f"no tree {name}", "the node was restarted, or has made others since; compare again")
+        return known

@@ -1,0 +1,36 @@
+# The face of leading.pyx: what must not happen twice is executed at one place, and its effect is sent to the others.
+from libc.stdint cimport uint32_t, uint64_t
+
+from dynomite_mp.proto.buffer cimport Buf
+from dynomite_mp.proto.command_lookup cimport CommandRow
+from dynomite_mp.workers.fanout cimport Fanout
+from dynomite_mp.workers.request cimport Request
+
+
+cdef class WaitingLead:
+    cdef Request* request           # a counted hold
+    cdef bytes data
+
+
+cdef class Leading(Fanout):
+    cdef readonly bint is_leading   # the other nodes of the datacenter know that this node leads
+    cdef list waiting_leads         # WaitingLead: everybody asked has declined
+    cdef uint64_t retried_ns
+    cdef Buf rewritten
+    cdef Buf probes
+    cdef Buf effects
+
+    cdef bint may_lead(self, uint32_t token, int rack) except -1
+    cdef int ask_next(self, Request* request, const CommandRow* row, const char* p, size_t n, bint may_hold) except -1
+    cdef int ask_later(self, Request* request, const char* p, size_t n) except -1
+    cdef int retry_leads(self) except -1
+    cdef int execute(self, Request* request, const CommandRow* row, const char* p, size_t n, bint may_hold) except -1
+    cdef int send_probes(self, Request* request, const char* p, size_t n, int count) except -1
+    cdef int executed(self, Request* request, int what, const char* reply, size_t reply_len,
+                      const char* p, size_t n) except -1
+    cdef int probed(self, Request* probe, int what, const char* reply, size_t reply_len) except -1
+    cdef int ship(self, Request* request, const char* p, size_t n, const char* reply, size_t reply_len) except -1
+    cdef int ship_one(self, Request* request, const char* p, size_t n) except -1
+    cdef int shipped(self, Request* effect, int rack, int what) except -1
+    cdef int finish_lead(self, Request* request, const char* reply, size_t reply_len) except -1
+    cdef int lost_lead(self, Request* request, const char* p, size_t n) except -1

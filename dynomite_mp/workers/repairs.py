@@ -1,0 +1,62 @@
+"""Everything of a replication process that compares and mends replicas, put together; no behaviour of its own."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from dynomite_mp.cluster.token import hash_key, tagged
+from dynomite_mp.cluster.topology import Topology
+from dynomite_mp.ipc.bulletin import RepairRow
+from dynomite_mp.workers.base import WorkerContext
+from dynomite_mp.workers.key_mending import OWN
+from dynomite_mp.workers.key_trees import KeyTrees
+from dynomite_mp.workers.peer_calls import CallError, PeerCalls
+from dynomite_mp.workers.read_repairs import ReadRepairs
+from dynomite_mp.workers.repair_rounds import RepairRounds, RepairSettings
+
+COPY_VERB: Final = "copy"
+MEND_MS: Final = 600_000
+
+
+class Repairs:
+    """Comparisons on request and in rounds, and read repair; their verbs join the table of `calls`."""
+
+    def __init__(self, context: WorkerContext, calls: PeerCalls) -> None:
+        config = context.config
+        tag = config.hash_tag or None
+
+        def token_of(key: bytes) -> int:
+            hashed = tagged(key, tag)
+            return hash_key(config.hash, hashed) if hashed else 0
+
+        self._calls = calls
+        slab = context.port.slab
+        trees = KeyTrees(context.datastore, token_of)
+        calls.handlers.update(trees.verbs())
+        settings = RepairSettings(config.anti_entropy_interval_ms, config.repair_rate)
+        self.rounds = RepairRounds(settings, slab, trees, calls, token_of, self._mend)
+        self.reads = ReadRepairs(slab, trees, calls, token_of, self._mend)
+
+    async def _mend(self, address: str, keys: Sequence[bytes], sources: Sequence[str]) -> None:
+        if address == OWN:
+            if COPY_VERB not in self._calls.handlers:
+                raise CallError("this node cannot copy keys")
+            await self._calls.handlers[COPY_VERB](list(keys))
+        else:
+            await self._calls.call(address, COPY_VERB, list(keys), timeout_ms=MEND_MS)
+
+    def swap(self, topology: Topology) -> None:
+        self.rounds.swap(topology)
+        self.reads.swap(topology)
+
+    def take_order(self, key: str, value: str) -> None:
+        self.rounds.take_order(key, value)
+
+    def tick(self) -> None:
+        self.rounds.tick()
+
+    def rows(self) -> tuple[RepairRow, ...]:
+        return self.rounds.rows()
+
+    def close(self) -> None:
+        self.rounds.close()
+        self.reads.close()

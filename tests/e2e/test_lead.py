@@ -1,0 +1,64 @@
+"""Commands that must not happen twice, sent through every node of a datacenter of three racks."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from itertools import cycle
+
+import pytest
+
+from tests.accept.cluster_parts import Cluster, running_cluster
+from tests.e2e.test_effects import cases, words_of
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with running_cluster({"dc1": {"rack1": "o", "rack2": "o", "rack3": "o"}}) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def empty(cluster: Cluster) -> None:
+    for node in cluster.nodes:
+        with node.store() as store:
+            store.call("FLUSHALL")
+
+
+@pytest.mark.parametrize("case", cases(), ids=lambda case: case[1][0].split()[0].lower())
+def test_replicas_are_equal_after_commands_through_any_node(
+    cluster: Cluster, case: tuple[list[str], list[str]]
+) -> None:
+    clients = [node.connect() for node in cluster.nodes]
+    before, commands = case
+    for client, line in zip(cycle(clients), before + commands, strict=False):
+        client.call(*words_of(line, cluster.nodes[0]))
+    assert not cluster.replica_problems()
+
+
+def test_each_element_is_popped_once(cluster: Cluster) -> None:
+    with cluster.nodes[0].connect() as client:
+        for start in range(0, 1500, 100):
+            client.call("RPUSH", "queue", *range(start, start + 100))
+    found: list[bytes] = []
+
+    def consume(node) -> None:
+        with node.connect() as client:
+            while element := client.call("LPOP", "queue"):
+                found.append(element)
+
+    consumers = [threading.Thread(target=consume, args=(node,)) for node in cluster.nodes]
+    for consumer in consumers:
+        consumer.start()
+    for consumer in consumers:
+        consumer.join()
+    assert Counter(found) == Counter(b"%d" % number for number in range(1500))
+    assert cluster.keys_held() == 0
+
+
+def test_one_of_those_who_want_a_lock_gets_it(cluster: Cluster) -> None:
+    clients = [node.connect() for node in cluster.nodes]
+    for round in range(200):
+        for number, client in enumerate(clients):
+            client.send("SET", f"lock{round}", number, "NX", "PX", 60000)
+        assert sorted(str(client.reply()) for client in clients) == ["None", "None", "b'OK'"]
+    assert not cluster.replica_problems()
