@@ -281,8 +281,19 @@ class Config:
         " faster fail-over; higher: tolerates long pauses, for example of a datastore that forks.", unit="ms")
     hint_sync_ms: int = setting(
         "peers", milliseconds(0), "1000",
-        "The log of writes for absent replicas is synced to disk this often; 0: at each write.",
-        unit="ms", pending=True)
+        "The log of writes for absent replicas is synced to disk this often, but not more often than every 50 ms.",
+        unit="ms")
+    hint_log_bytes_max: int = setting(
+        "peers", read.size_bytes(), str(GIB),
+        "Log of writes that one replica, or one other datacenter, has missed. Past it later ones are not kept and a"
+        " comparison mends the replica. Lower: less disk in a long outage; higher: longer outages without comparison.",
+        unit="bytes")
+    hint_age_ms_max: int = setting(
+        "peers", milliseconds(0), "10800000",
+        "Such writes are given up after this long, and a comparison mends the replica; 0: never.", unit="ms")
+    hint_rate: int = setting(
+        "peers", read.number(), "0",
+        "Most such writes a second that are brought to one replica when it is back; 0: no limit.")
     catch_up_max_ms: int = setting(
         "peers", milliseconds(), "60000",
         "A node that returns takes reads after this long at the latest, even when others still hold writes for it.",

@@ -17,7 +17,7 @@ import psutil
 
 from dynomite_mp.config import Config
 from dynomite_mp.enums import NodeState, ProcessState, Role
-from dynomite_mp.ipc.bulletin import RepairRow
+from dynomite_mp.ipc.bulletin import HintRow, RepairRow
 from dynomite_mp.ipc.slab import SHM_DIRECTORY, ProcessValues, RingValues, Slab, SlabError
 from dynomite_mp.paths import NodePaths
 from dynomite_mp.pidfile import LOCK_NAME, holder
@@ -90,6 +90,7 @@ class NodeStatus:
     node_state: str  # what /state/get_state says
     peers: tuple[PeerStatus, ...]
     datacenters: tuple[DatacenterStatus, ...]
+    hints: tuple[HintRow, ...]  # writes that replicas and datacenters have still to get
     repairs: tuple[RepairRow, ...]  # the comparison of replicas under way, or the last one
     not_shown: int  # peers and members for which there was no room in shared memory
 
@@ -148,6 +149,7 @@ def collect(slab_name: str, interval_s: float = 0.25) -> NodeStatus:
         node_state=NodeState.DOWN.name if stale else node_state(node).name,
         peers=peers_of(node.cluster),
         datacenters=datacenters_of(node.cluster),
+        hints=node.cluster.hints,
         repairs=node.cluster.repairs,
         not_shown=node.cluster.left_out,
     )

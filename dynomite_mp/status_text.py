@@ -3,13 +3,14 @@
 import time
 from collections.abc import Sequence
 
-from dynomite_mp.ipc.bulletin import RepairRow
+from dynomite_mp.ipc.bulletin import HintRow, RepairRow
 from dynomite_mp.status import NodeStatus, ProcessRow, RingRow
 from dynomite_mp.workers.cluster_figures import DatacenterStatus, PeerStatus
 
 PROCESS_COLUMNS = ("process", "pid", "state", "cpu%", "memory", "restarts", "up", "note")
 PEER_COLUMNS = ("node", "rack", "token", "state", "connection", "in flight", "note")
 LAG_COLUMNS = ("datacenter", "racks", "nodes", "waiting", "bytes", "oldest", "sent", "other rack", "dropped")
+HINT_COLUMNS = ("writes to come for", "records", "bytes", "oldest", "not kept", "note")
 RING_COLUMNS = ("ring", "waiting", "of", "highest", "full", "dropped")
 
 
@@ -27,6 +28,9 @@ def node_text(status: NodeStatus, *, all_rings: bool = False) -> str:
         parts.append(f"  and {status.not_shown} more rows than shared memory has room for")
     if len(status.datacenters) > 1:
         parts.append(table(LAG_COLUMNS, [datacenter_cells(row) for row in status.datacenters]))
+    hints = [row for row in status.hints if row.records or row.dirty]
+    if hints:
+        parts.append(table(HINT_COLUMNS, [hint_cells(row) for row in hints]))
     parts += [repair_line(row) for row in status.repairs]
     rings = [row for row in status.rings if all_rings or row.depth_bytes or row.failed_offers or row.dropped]
     if rings:
@@ -114,6 +118,12 @@ def datacenter_cells(row: DatacenterStatus) -> tuple[str, ...]:
         str(row.failed_over),
         str(row.dropped),
     )
+
+
+def hint_cells(row: HintRow) -> tuple[str, ...]:
+    oldest = duration(row.oldest_ms / 1000) if row.records else "-"
+    note = f"DIRTY: {row.dirty}" if row.dirty else ""
+    return row.name, str(row.records), size(row.size_bytes), oldest, str(row.lost), note
 
 
 def repair_line(row: RepairRow) -> str:

@@ -17,56 +17,91 @@ Invariants: a replica counts once, a second reply of it is ignored; a verdict, o
 """
 
 from libc.stdint cimport int16_t, uint8_t, uint16_t, uint64_t
-from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+
+cdef ReplySet* free_list = NULL
 
 
 cdef ReplySet* reply_set_new(int racks) noexcept nogil:
     """NULL when memory is out."""
-    cdef ReplySet* replies = <ReplySet*>calloc(1, sizeof(ReplySet))
-    if replies == NULL:
-        return NULL
-    replies.racks = <uint16_t>racks
+    global free_list
+    cdef ReplySet* replies = free_list
+    if replies != NULL and replies.room == racks:
+        free_list = replies.next
+    else:
+        replies = <ReplySet*>malloc(sizeof(ReplySet) + racks * sizeof(ReplicaReply))
+        if replies == NULL:
+            return NULL
+    memset(replies, 0, sizeof(ReplySet) + racks * sizeof(ReplicaReply))
+    replies.racks = replies.room = <uint16_t>racks
     replies.quorum = <uint16_t>(racks // 2 + 1)
     replies.first_good = replies.first_bad = replies.chosen = -1
-    replies.digests = <uint64_t*>calloc(racks, sizeof(uint64_t))
-    replies.outcomes = <uint8_t*>calloc(racks, sizeof(uint8_t))
-    replies.replies = <char**>calloc(racks, sizeof(char*))
-    replies.reply_lens = <size_t*>calloc(racks, sizeof(size_t))
-    if replies.digests == NULL or replies.outcomes == NULL or replies.replies == NULL or replies.reply_lens == NULL:
-        reply_set_free(replies)
-        return NULL
+    replies.replicas = <ReplicaReply*>(<char*>replies + sizeof(ReplySet))
     return replies
 
 
 cdef void reply_set_free(ReplySet* replies) noexcept nogil:
+    """Sets of the size used last are kept for the next request; a topology has one size."""
+    global free_list
     cdef int rack
     if replies == NULL:
         return
-    if replies.replies != NULL:
-        for rack in range(replies.racks):
-            free(replies.replies[rack])
-    free(replies.digests)
-    free(replies.outcomes)
-    free(replies.replies)
-    free(replies.reply_lens)
+    for rack in range(replies.racks):
+        free(replies.replicas[rack].long_reply)
+    while free_list != NULL and free_list.room != replies.room:
+        free_list = drop_first(free_list)
+    replies.next = free_list
+    free_list = replies
+
+
+cdef ReplySet* drop_first(ReplySet* replies) noexcept nogil:
+    cdef ReplySet* rest = replies.next
     free(replies)
+    return rest
+
+
+cdef void reply_set_keep(ReplySet* replies, int rack, const char* p, size_t n) noexcept nogil:
+    """A copy of the first reply of a replica; none when memory is out."""
+    cdef ReplicaReply* replica = &replies.replicas[rack]
+    if replica.is_kept:
+        return
+    if n <= SHORT_REPLY_BYTES:
+        memcpy(replica.short_reply, p, n)
+    else:
+        replica.long_reply = <char*>malloc(n)
+        if replica.long_reply == NULL:
+            return
+        memcpy(replica.long_reply, p, n)
+    replica.len = n
+    replica.is_kept = True
+
+
+cdef const char* reply_set_kept(ReplySet* replies, int rack, size_t* n) noexcept nogil:
+    """Valid as long as the set; NULL when none is kept."""
+    cdef ReplicaReply* replica = &replies.replicas[rack]
+    n[0] = replica.len
+    if not replica.is_kept:
+        return NULL
+    return replica.long_reply if replica.long_reply != NULL else replica.short_reply
 
 
 cdef int reply_set_good(ReplySet* replies, int rack, uint64_t digest) noexcept nogil:
     """A replica answered; the verdict so far."""
     cdef int other
     cdef uint16_t same = 1
-    if replies.outcomes[rack] != REPLICA_WAITS:
+    if replies.replicas[rack].outcome != REPLICA_WAITS:
         return verdict(replies)
-    replies.outcomes[rack] = REPLICA_GOOD
-    replies.digests[rack] = digest
+    replies.replicas[rack].outcome = REPLICA_GOOD
+    replies.replicas[rack].digest = digest
     replies.good += 1
     if replies.first_good < 0:
         replies.first_good = <int16_t>rack
     if replies.chosen < 0:
         for other in range(replies.racks):
-            if other != rack and replies.outcomes[other] == REPLICA_GOOD and replies.digests[other] == digest:
+            if (other != rack and replies.replicas[other].outcome == REPLICA_GOOD
+                    and replies.replicas[other].digest == digest):
                 same += 1
         if same >= replies.quorum:
             replies.chosen = <int16_t>rack
@@ -75,9 +110,9 @@ cdef int reply_set_good(ReplySet* replies, int rack, uint64_t digest) noexcept n
 
 cdef int reply_set_bad(ReplySet* replies, int rack, bint answered) noexcept nogil:
     """A replica answered an error, or will not answer; the verdict so far."""
-    if replies.outcomes[rack] != REPLICA_WAITS:
+    if replies.replicas[rack].outcome != REPLICA_WAITS:
         return verdict(replies)
-    replies.outcomes[rack] = REPLICA_ERROR if answered else REPLICA_MISSED
+    replies.replicas[rack].outcome = REPLICA_ERROR if answered else REPLICA_MISSED
     replies.bad += 1
     if answered:
         if replies.first_bad < 0:
@@ -104,8 +139,8 @@ cdef int reply_set_differing(ReplySet* replies) noexcept nogil:
     for one in range(replies.racks):
         same = 0
         for other in range(replies.racks):
-            if (replies.outcomes[one] == REPLICA_GOOD and replies.outcomes[other] == REPLICA_GOOD
-                    and replies.digests[one] == replies.digests[other]):
+            if (replies.replicas[one].outcome == REPLICA_GOOD and replies.replicas[other].outcome == REPLICA_GOOD
+                    and replies.replicas[one].digest == replies.replicas[other].digest):
                 same += 1
         most = max(most, same)
     return replies.good - most

@@ -78,6 +78,21 @@ class LagRow:
 
 
 @dataclass(frozen=True, slots=True)
+class HintRow:
+    """Writes that one replica of this datacenter, or a whole other datacenter, has still to get."""
+
+    name: str
+    """Its peer address, or `datacenter NAME`."""
+    records: int = 0
+    size_bytes: int = 0
+    oldest_ms: int = 0
+    dirty: str = ""
+    """Why some are not among them and a comparison has to mend it; empty: none is missing."""
+    lost: int = 0
+    """Not kept since the process started."""
+
+
+@dataclass(frozen=True, slots=True)
 class RepairRow:
     """The comparison of this node's keys with other replicas that is under way, or else the last one."""
 
@@ -105,22 +120,23 @@ class Bulletin:
     peers: tuple[PeerRow, ...] = ()
     datacenters: tuple[LagRow, ...] = ()
     left_out: int = 0
+    hints: tuple[HintRow, ...] = ()
     repairs: tuple[RepairRow, ...] = ()
 
     def peer(self, host: str, port: int) -> PeerRow | None:
         return next((row for row in self.peers if (row.host, row.port) == (host, port)), None)
 
 
-Row = MemberRow | PeerRow | LagRow | RepairRow
-RowT = TypeVar("RowT", MemberRow, PeerRow, LagRow, RepairRow)
+Row = MemberRow | PeerRow | LagRow | HintRow | RepairRow
+RowT = TypeVar("RowT", MemberRow, PeerRow, LagRow, HintRow, RepairRow)
 
 
 def encode(bulletin: Bulletin, limit_bytes: int = BULLETIN_BYTES) -> bytes:
-    """At most `limit_bytes`; repairs and datacenters are kept first, then the peers, then the members."""
+    """At most `limit_bytes`; repairs, datacenters and hints are kept first, then the peers, then the members."""
     room = limit_bytes - _ENVELOPE_BYTES
     left_out = bulletin.left_out
     document: dict[str, Any] = {}
-    for key in ("repairs", "datacenters", "peers", "members"):
+    for key in ("repairs", "datacenters", "hints", "peers", "members"):
         kept: list[list[Any]] = []
         for row in getattr(bulletin, key):
             plain = _plain(row)
@@ -145,6 +161,7 @@ def decode(value: bytes) -> Bulletin:
         _rows(PeerRow, document.get("peers", ())),
         _rows(LagRow, document.get("datacenters", ())),
         document.get("left_out", 0),
+        _rows(HintRow, document.get("hints", ())),
         _rows(RepairRow, document.get("repairs", ())),
     )
 
@@ -190,6 +207,7 @@ def merged(bulletins: Sequence[Bulletin]) -> Bulletin:
         tuple(peers.values()),
         tuple(datacenters.values()),
         sum(bulletin.left_out for bulletin in bulletins),
+        tuple(row for bulletin in bulletins for row in bulletin.hints),
         tuple(row for bulletin in bulletins for row in bulletin.repairs),
     )
 

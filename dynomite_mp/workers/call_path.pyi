@@ -33,9 +33,12 @@ class CallPath(DataPath):
         on_done: Callable[[list[_Reply | None]], object],
         *,
         is_forward: bool = False,
-        extension: bytes = b"d",
+        extensions: Sequence[bytes] | None = None,
     ) -> CallBatch | None:
-        """All on one connection, in this order; None: nothing was sent, the connection is of no use now."""
+        """All on one connection, in this order; None: nothing was sent, the connection is of no use now.
+
+        `extensions` are those of the payloads, in their order; a C node gets none.
+        """
     def waiting_bytes(self) -> int:
         """Bytes of requests that are not answered yet."""
     def tick(self) -> bool:

@@ -50,14 +50,14 @@ cdef class CallPath(DataPath):
         self.deadline_ns = deadline_ms * 1000000
         self.conns = []
 
-    def send(self, PeerOutConn conn, payloads, on_done, *, bint is_forward=False, bytes extension=b"d"):
+    def send(self, PeerOutConn conn, payloads, on_done, *, bint is_forward=False, extensions=None):
         cdef char[DNODE_HEADER_MOST + EXTENSION_ROOM] head
         cdef CallBatch batch
         cdef Request* request
         cdef Slot* slot
         cdef bytes payload
+        cdef bytes extension = b"d"
         cdef size_t place = 0
-        assert len(extension) <= EXTENSION_ROOM
         self.read_clock()
         if not conn.is_up or not payloads:
             return None
@@ -73,6 +73,9 @@ cdef class CallPath(DataPath):
             request.origin_id = place
             Py_INCREF(batch)                        # let go of by request_release
             request.fragments = <void*>batch
+            if extensions is not None and conn.is_ours:
+                extension = extensions[place]
+                assert len(extension) <= EXTENSION_ROOM
             slot = conn.enqueue_frame(head, DNODE_REQ_FORWARD if is_forward else DNODE_REQ, extension, len(extension),
                                       payload, len(payload))
             if slot == NULL:

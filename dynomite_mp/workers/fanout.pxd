@@ -50,7 +50,6 @@ cdef class Fanout(Writes):
                           const char* p, size_t n, bint may_hold) except -1
     cdef bint hold_write(self, Request* request, int rack, const CommandRow* row, const char* p, size_t n) except -1
     cdef bint state_allows(self, Request* request) noexcept
-    cdef bint all_ours(self, Request* request) except -1
     cdef int to_peer(self, Request* request, int node, int rack, const CommandRow* row,
                      const char* p, size_t n, bint may_hold) except -1
     cdef bint is_usable(self, Request* request, TargetConn conn, uint16_t code) except -1

@@ -27,7 +27,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from dynomite_mp.cluster.quorum cimport (
     QUORUM_DIFFER, QUORUM_FAILED, QUORUM_WAIT, REPLICA_GOOD, ReplySet, reply_set_bad, reply_set_differing,
-    reply_set_good, reply_set_new,
+    reply_set_good, reply_set_keep, reply_set_kept, reply_set_new,
 )
 from dynomite_mp.cluster.route cimport (
     NO_OWNER, PLAN_EACH_SAFE_QUORUM, PLAN_EFFECT, PLAN_LEAD, PLAN_LOCAL, PLAN_ONE_READ, PLAN_ONE_WRITE, PLAN_QUORUM,
@@ -329,6 +329,8 @@ cdef class Fanout(Writes):
         if slot == NULL:
             request.error_code = E_NO_MEMORY
             return DOWN
+        if not conn.is_ours:
+            request.has_c_owner = True
         slot.request = request
         slot.rack = <uint16_t>rack
         slot.klass = row.klass
@@ -546,14 +548,11 @@ cdef class Fanout(Writes):
     cdef int quorum_outcome(self, Request* request, int rack, int what, const char* reply, size_t n) except -1:
         cdef ReplySet* replies = request.replies
         cdef uint64_t digest
-        if n and replies.replies[rack] == NULL:
-            replies.replies[rack] = <char*>malloc(n)
-            if replies.replies[rack] != NULL:
-                memcpy(replies.replies[rack], reply, n)
-                replies.reply_lens[rack] = n
+        if n:
+            reply_set_keep(replies, rack, reply, n)
         if what == OUT_GOOD:
             # Our nodes say whether a write was applied; what INCR gives may differ while writes cross.
-            if request.is_write and self.all_ours(request):
+            if request.is_write and not request.has_c_owner:
                 digest = SAME_DIGEST
             else:
                 digest = digest_of(command_row(request.command), reply, n)
@@ -572,37 +571,28 @@ cdef class Fanout(Writes):
                     return False
         return True
 
-    cdef bint all_ours(self, Request* request) except -1:
-        """Whether no owner of the key in this datacenter is a C node."""
-        cdef int rack, node
-        cdef PeerOutConn conn
-        for rack in range(self.table.racks):
-            node = self.table.owner(rack, request.token)
-            if node != self.table.local_node:
-                conn = <PeerOutConn>self.peers[node * self.peer_count + request.token % self.peer_count]
-                if conn is not None and not conn.is_ours:
-                    return False
-        return True
-
     cdef int decide(self, Request* request, int verdict) except -1:
         cdef ReplySet* replies = request.replies
         cdef int rack = replies.chosen
+        cdef const char* reply
+        cdef size_t n
         if verdict == QUORUM_WAIT:
             return 0
         if verdict == QUORUM_FAILED or (verdict == QUORUM_DIFFER and request.mode != PLAN_QUORUM):
             return self.quorum_error(request, verdict)
         if verdict == QUORUM_DIFFER:
             rack = replies.first_good
-        if replies.outcomes[request.primary] == REPLICA_GOOD and (
-                replies.digests[request.primary] == replies.digests[rack]):
+        if replies.replicas[request.primary].outcome == REPLICA_GOOD and (
+                replies.replicas[request.primary].digest == replies.replicas[rack].digest):
             rack = request.primary
-        if replies.replies[rack] == NULL:
+        reply = reply_set_kept(replies, rack, &n)
+        if reply == NULL:
             return self.fail(request, E_NO_MEMORY)
         if request.remote_pending:                  # the other datacenters have not said yet
             if not request.has_reserve:
-                self.keep_reserve(request, replies.replies[rack], replies.reply_lens[rack])
+                self.keep_reserve(request, reply, n)
             return 0
-        return self.complete(request, replies.replies[rack], replies.reply_lens[rack])
+        return self.complete(request, reply, n)
 
     cdef int remote_verdict(self, Request* request, bint is_good, const char* reply, size_t n) except -1:
         """What another datacenter says: its verdict for PLAN_EACH_SAFE_QUORUM, the reply to a read that went there."""
@@ -626,8 +616,10 @@ cdef class Fanout(Writes):
         cdef const char* sentence
         cdef size_t n
         cdef int written
-        if verdict == QUORUM_FAILED and replies.first_bad >= 0 and replies.replies[replies.first_bad] != NULL:
-            return self.complete(request, replies.replies[replies.first_bad], replies.reply_lens[replies.first_bad])
+        if verdict == QUORUM_FAILED and replies.first_bad >= 0:
+            sentence = reply_set_kept(replies, replies.first_bad, &n)
+            if sentence != NULL:
+                return self.complete(request, sentence, n)
         sentence = error_text(E_NO_QUORUM if verdict == QUORUM_DIFFER else request.error_code, &n)
         if n == 0:
             sentence = error_text(E_PEER_LOST, &n)

@@ -225,6 +225,7 @@ class SlabCollector(Collector):
         yield from _table(given.node)
         yield from _peers(given.node)
         yield from _datacenters(given.node)
+        yield from _hints(given.node)
         yield from _processes(given)
         yield from _rings(given.node.rings)
 
@@ -340,6 +341,24 @@ def _datacenters(node: NodeFigures) -> Iterator[Metric]:
         failed_over.add_metric(labels, other.failed_over)
         dropped.add_metric(labels, other.dropped)
     yield from (waiting, size, oldest, sent, failed_over, dropped)
+
+
+def _hints(node: NodeFigures) -> Iterator[Metric]:
+    """`peer` is the address of a replica, or `datacenter NAME`."""
+    who = ("peer",)
+    records = _gauge("hints_pending", "writes that a replica or datacenter has still to get", who)
+    size = _gauge("hints_pending_bytes", "bytes of the writes that it has still to get", who)
+    oldest = _gauge("hints_oldest_seconds", "age of the oldest write that it has still to get", who)
+    dirty = _gauge("hints_dirty", "1 while writes for it were not kept and a comparison has to mend it", who)
+    lost = _counter("hints_lost", "writes for it that were not kept, since the process started", who)
+    for row in node.cluster.hints:
+        labels = (row.name,)
+        records.add_metric(labels, row.records)
+        size.add_metric(labels, row.size_bytes)
+        oldest.add_metric(labels, row.oldest_ms / 1000)
+        dirty.add_metric(labels, bool(row.dirty))
+        lost.add_metric(labels, row.lost)
+    yield from (records, size, oldest, dirty, lost)
 
 
 def _processes(given: MetricsInput) -> Iterator[Metric]:

@@ -95,9 +95,9 @@ class PeerCalls:
         self.path.close_all()
 
     def swap(self, topology: Topology) -> None:
-        """Who may be asked. Connections to nodes that left are closed."""
+        """Who may be asked, this node among them. Connections to nodes that left are closed."""
         self._local = topology.local
-        self._nodes = {node.address: node for node in topology.nodes() if not node.is_local}
+        self._nodes = {node.address: node for node in topology.nodes()}
         for address, kind in list(self._links):
             if address not in self._nodes:
                 self._links.pop((address, kind)).close()
@@ -115,12 +115,13 @@ class PeerCalls:
         payload: bytes,
         *,
         is_forward: bool = False,
-        extension: bytes = b"d",
+        extension: bytes | None = None,
         timeout_ms: int = ASK_MS,
     ) -> tuple[bytes, ExtensionFields | None]:
         """One request for the node's datastore, or (is_forward) for its datacenter: its reply as RESP bytes."""
+        extensions = None if extension is None else (extension,)
         replies = await self.ask_many(
-            address, (payload,), is_forward=is_forward, extension=extension, timeout_ms=timeout_ms
+            address, (payload,), is_forward=is_forward, extensions=extensions, timeout_ms=timeout_ms
         )
         return replies[0]
 
@@ -130,21 +131,21 @@ class PeerCalls:
         payloads: Sequence[bytes],
         *,
         is_forward: bool = False,
-        extension: bytes = b"d",
+        extensions: Sequence[bytes] | None = None,
         timeout_ms: int = ASK_MS,
         kind: int = REQUESTS,
         is_hasty: bool = False,
     ) -> list[Reply]:
-        """The same for several that leave together, in this order. CallError if any has no reply.
+        """The same for several that leave together, in this order, each with its extension (a C node gets none).
 
-        `is_hasty`: a node that refuses the connection is not waited for.
+        CallError if any has no reply. `is_hasty`: a node that refuses the connection is not waited for.
         """
         try:
             async with asyncio.timeout(timeout_ms / 1000):
                 link = await self._link(address, kind, is_hasty)
                 if kind == CALLS and not link.is_ours:
                     raise CallError(f"{address} is a C node", "it cannot be asked")
-                replies = await self._send(link, payloads, is_forward, extension)
+                replies = await self._send(link, payloads, is_forward, extensions)
         except TimeoutError:
             raise CallError(f"{address} did not answer within {timeout_ms} ms") from None
         answered = [reply for reply in replies if reply is not None]
@@ -153,7 +154,7 @@ class PeerCalls:
         return answered
 
     async def _send(
-        self, link: PeerLink, payloads: Sequence[bytes], is_forward: bool, extension: bytes
+        self, link: PeerLink, payloads: Sequence[bytes], is_forward: bool, extensions: Sequence[bytes] | None
     ) -> list[Reply | None]:
         future: asyncio.Future[list[Reply | None]] = self._loop.create_future()
 
@@ -162,7 +163,7 @@ class PeerCalls:
                 future.set_result(replies)
 
         assert link.conn is not None
-        if self.path.send(link.conn, payloads, on_done, is_forward=is_forward, extension=extension) is None:
+        if self.path.send(link.conn, payloads, on_done, is_forward=is_forward, extensions=extensions) is None:
             raise CallError(f"{link.node.address} is silent")
         return await future
 

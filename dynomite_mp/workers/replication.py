@@ -7,6 +7,7 @@ What it is not: no io worker waits for it, except for DC_EACH_SAFE_QUORUM.
 
     io[k] --REPLICATE--> drain_ring --> WanPath --> other datacenters
     io[k] <--REPLICA_REPLY-- on_verdict <--+
+    io[k] --HINT--> drain_ring --> WanPath: log of the replica --> HintLanes --> replicas of this datacenter
     io[k] --PEER_CALL--> PeerCalls.answer --PEER_ANSWER--> io[k]     what other nodes' replication processes ask
 """
 
@@ -15,6 +16,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from dynomite_mp.cluster.hints import Bounds
 from dynomite_mp.cluster.key_sources import Sources
 from dynomite_mp.cluster.topology import Topology
 from dynomite_mp.enums import Role
@@ -24,6 +26,7 @@ from dynomite_mp.ipc.ring import SpscRing
 from dynomite_mp.ipc.wiring import Endpoint
 from dynomite_mp.workers.base import Worker, WorkerContext
 from dynomite_mp.workers.cluster_view import ClusterView, lag_rows, peer_rows
+from dynomite_mp.workers.hint_lanes import HintLanes, now_ms
 from dynomite_mp.workers.key_copies import KeyCopies
 from dynomite_mp.workers.peer_calls import CallWays, PeerCalls
 from dynomite_mp.workers.peer_cipher import node_key, secured_by
@@ -38,6 +41,7 @@ log = logging.getLogger("dynomite_mp.replication")
 
 TICK_S = 0.010
 DRAIN_POLL_S = 0.010
+SYNC_MIN_S = 0.050
 
 
 class ReplicationWorker(Worker):
@@ -71,6 +75,16 @@ class ReplicationWorker(Worker):
             on_change=self._on_peer_change,
         )
         self.calls = PeerCalls(self._loop, context.port.slab, ways)
+        self.hints = HintLanes(
+            context.data_dir / "hints",
+            self.calls,
+            Bounds(config.hint_log_bytes_max, config.hint_age_ms_max),
+            config.hint_rate,
+        )
+        self._path.set_logs(self.hints.queue_log, self.hints.log_of, self.hints.wrote, config.hint_age_ms_max)
+        self._syncs: asyncio.Task[None] | None = None
+        self._dropped: dict[Endpoint, int] = {}  # records that io workers gave up, as far as it was told to the lanes
+        self._replicas: list[str] = []  # of this datacenter
         self.copies = KeyCopies(
             self.calls, self.proxies.io, config.io_workers, self._sources(configured_topology(config))
         )
@@ -84,6 +98,14 @@ class ReplicationWorker(Worker):
         self._loop.add_reader(self._path.fd, self._path.turn)
         self.calls.start()
         self._swap(configured_topology(self.config))
+        self.hints.start()
+        self._syncs = self._loop.create_task(self._sync_hints())
+
+    async def _sync_hints(self) -> None:
+        """At most hint_sync_ms of hints are lost with the machine."""
+        while True:
+            await asyncio.sleep(max(SYNC_MIN_S, self.config.hint_sync_ms / 1000))
+            await self.hints.sync()
 
     async def drain(self, deadline_s: float) -> None:
         """What the io workers have handed over is sent and answered, as far as the time allows."""
@@ -91,31 +113,49 @@ class ReplicationWorker(Worker):
         while self._path.owes() and self._loop.time() < end:
             await asyncio.sleep(DRAIN_POLL_S)
         self.returning.close()
+        if self._syncs is not None:
+            self._syncs.cancel()
         self._mesh.close()
+        self.hints.close()
         self.repairs.close()
         self.calls.close()
         self._path.close_all()
+        self._path.close_queues()
 
     def tick(self) -> None:
         self._path.shrink_idle()
         self.calls.path.shrink_idle()
+        self._watch_overflow()
+        self.hints.tick()
+        self._path.tick_queues(now_ms())
         for name, value in self._path.figures().items():
             self.slab.set_gauge(name, value)
+        lags = lag_rows(self._path.lags())
         self.repairs.tick()
         rows = self.repairs.rows()
-        self.slab.post(encode(Bulletin((), peer_rows(self._mesh.links), lag_rows(self._path.lags()), repairs=rows)))
+        self.slab.post(
+            encode(Bulletin((), peer_rows(self._mesh.links), lags, hints=self.hints.rows(), repairs=rows))
+        )
+
+    def _watch_overflow(self) -> None:
+        """What an io worker dropped before this process began counts too: it may have been dropped for its absence."""
+        for sender, ring in self.port.inbound:
+            if sender.role is Role.IO and ring.dropped > self._dropped.get(sender, 0):
+                self._dropped[sender] = ring.dropped
+                self.hints.overflowed(self._replicas)
 
     def drain_ring(self, sender: Endpoint, ring: SpscRing) -> int:
         if sender.role is not Role.IO:
             return super().drain_ring(sender, ring)
-        return self._path.drain(ring, self.receivers[sender])
+        return self._path.drain(ring, self.receivers[sender], now_ms())
 
     def on_replicate(self, _sender: Endpoint, *fields: object) -> None:
         """A record too large for the ring, which came by file."""
-        self._path.replicate_payload(messages.encode(messages.REPLICATE, *fields))
+        self._path.replicate_payload(messages.encode(messages.REPLICATE, *fields), now_ms())
 
-    def on_hint(self, _sender: Endpoint, *_fields: object) -> None:
-        self.slab.count("hints_received")
+    def on_hint(self, _sender: Endpoint, *fields: object) -> None:
+        """The same of a hint."""
+        self._path.hint_payload(messages.encode(messages.HINT, *fields), now_ms())
 
     def on_key_copy(self, _sender: Endpoint, _token: int, key: bytes, _reason: int) -> None:
         self.slab.count("key_copies_received")
@@ -150,8 +190,10 @@ class ReplicationWorker(Worker):
     def _swap(self, topology: Topology) -> None:
         self._mesh.swap(topology)
         self.calls.swap(topology)
-        self.repairs.swap(topology)
+        racks = topology.local_dc.racks
+        self._replicas = [node.address for rack in racks for node in rack.nodes] if len(racks) > 1 else []
         self.copies.sources = self._sources(topology)
+        self.repairs.swap(topology)
         self.returning.swap(topology)
 
     def _sources(self, topology: Topology) -> Sources:

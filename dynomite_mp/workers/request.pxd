@@ -52,6 +52,7 @@ cdef struct Request:
     uint8_t is_wide                 # several keys
     uint8_t is_local_only           # asked by a peer: this node's datastore, no fan-out
     uint8_t is_forwarded            # asked by another datacenter: no copies to others
+    uint8_t has_c_owner             # it went to a C node, whose replies to writes are compared
     uint8_t primary_failed          # PLAN_ONE_WRITE: this rack's owner will not answer
     uint8_t is_owed                 # a write: replicas that miss it are told to the replication process
     uint8_t is_taken                # a write that a replica has taken

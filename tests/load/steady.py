@@ -36,6 +36,7 @@ from tests.load.steady_ledger import Address, Ledger, fetch_all
 
 CATCH_UP_S = 1.0
 PAUSE_POLL_S = 0.005
+WATCH_S = 0.05
 CONNECT_TIMEOUT_S = 2.0
 
 
@@ -130,6 +131,7 @@ class Link(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.reader = hiredis.Reader()
         self.waiting: asyncio.Future[Any] | None = None
+        self.asked_at = 0.0
         self.closed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -159,8 +161,14 @@ class Link(asyncio.Protocol):
             self.closed = True
             raise ConnectionResetError("closed by the other side")
         self.waiting = asyncio.get_running_loop().create_future()
+        self.asked_at = time.monotonic()
         self.transport.write(b"*%d\r\n" % len(args) + b"".join(b"$%d\r\n%s\r\n" % (len(a), a) for a in args))
         return await self.waiting
+
+    def expire(self, before: float) -> None:
+        """No reply has come to what was asked before then."""
+        if self.waiting is not None and self.asked_at < before and not self.waiting.done():
+            self.waiting.set_exception(TimeoutError())
 
     def drop(self) -> None:
         self.closed = True
@@ -217,7 +225,7 @@ class SteadyClient:
             return
         self.ledger.sent(operation)
         try:
-            reply = await asyncio.wait_for(link.ask(*operation.args), self.plan.timeout_s)
+            reply = await link.ask(*operation.args)  # SteadyLoad.watch sees to its time-out
         except TimeoutError:
             link.drop()
             self.away += self.plan.fail_over
@@ -287,7 +295,18 @@ class SteadyLoad:
         """The load on the running loop, until `stopping` is set."""
         self.started = time.monotonic()
         self.clients = [SteadyClient(number, self.plan, self) for number in range(self.plan.clients)]
+        watch = asyncio.ensure_future(self.watch())
         await asyncio.gather(*(client.run() for client in self.clients))
+        watch.cancel()
+
+    async def watch(self) -> None:
+        """Time-outs of all clients together: a timer for each operation would cost as much as the operation."""
+        while True:
+            await asyncio.sleep(WATCH_S)
+            before = time.monotonic() - self.plan.timeout_s
+            for client in self.clients:
+                if client.link is not None:
+                    client.link.expire(before)
 
     def start(self) -> SteadyLoad:
         self._thread.start()

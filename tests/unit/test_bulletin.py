@@ -9,7 +9,7 @@ import pytest
 
 from dynomite_mp.enums import Role
 from dynomite_mp.ipc import bulletin, layout, wiring
-from dynomite_mp.ipc.bulletin import Bulletin, LagRow, MemberRow, PeerRow
+from dynomite_mp.ipc.bulletin import Bulletin, HintRow, LagRow, MemberRow, PeerRow
 from dynomite_mp.ipc.counters import SlabWriter, process_record_bytes, read_bulletin
 from dynomite_mp.ipc.segment import Fabric, slab_name
 from dynomite_mp.ipc.slab import Slab
@@ -21,6 +21,7 @@ FULL = Bulletin(
     (PeerRow("::1", 8101, 2, 1, "ours", True, False, 5, 700, 3, "Connection refused"),),
     (LagRow("dc2", 4, 1024, 250, 90, 1, 2),),
     6,
+    (HintRow("10.0.0.9:8101", 5, 700, 1000, "the log was damaged", 2),),
 )
 
 

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from dynomite_mp.enums import NodeState, ProcessState, Role
-from dynomite_mp.ipc.bulletin import Bulletin, LagRow, MemberRow, PeerRow, encode
+from dynomite_mp.ipc.bulletin import Bulletin, HintRow, LagRow, MemberRow, PeerRow, encode
 from dynomite_mp.ipc.counter_table import COMMAND_CLASSES, COUNTERS, Kind
 from dynomite_mp.workers import metrics
 from dynomite_mp.workers.node_figures import read_histograms
@@ -101,6 +101,14 @@ def test_each_other_datacenter_has_its_lag(node: FakeNode) -> None:
              "dropped_requests_total")  # fmt: skip
     assert [value(node, f"datacenter_{name}", dc="dc-b") for name in names] == [12, 5000, 1.5, 100, 3, 4]
     assert ("datacenter_lag_requests", frozenset({("dc", "dc-a")})) not in samples(node)
+
+
+def test_each_lane_of_missed_writes_has_its_figures(node: FakeNode) -> None:
+    rows = (HintRow("10.0.0.2:8101", 12, 5000, 1500, "", 3), HintRow("datacenter dc-b", dirty="the log was damaged"))
+    node.writer(Role.REPLICATION).post(encode(Bulletin(hints=rows)))
+    names = ("pending", "pending_bytes", "oldest_seconds", "dirty", "lost_total")
+    assert [value(node, f"hints_{name}", peer="10.0.0.2:8101") for name in names] == [12, 5000, 1.5, 0, 3]
+    assert [value(node, f"hints_{name}", peer="datacenter dc-b") for name in names] == [0, 0, 0, 1, 0]
 
 
 @pytest.mark.parametrize("cell", metrics.METRICS)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dynomite_mp import status, status_text
-from dynomite_mp.ipc.bulletin import RepairRow
+from dynomite_mp.ipc.bulletin import HintRow, RepairRow
 from dynomite_mp.status import NodeStatus, ProcessRow, RingRow
 
 
@@ -32,7 +32,7 @@ def node(*processes: ProcessRow, rings=(), **changes) -> NodeStatus:
         "is_stale": False, "leftover_pids": (), "supervisor_pid": 1, "started_at": 0.0, "processes": rows,
         "rings": tuple(rings), "rates": dict.fromkeys(status.RATES, 3.0), "client_connections": 7,
         "requests_total": 99, "problems": tuple(status.find_problems(rows, False)), "node_state": "NORMAL",
-        "peers": (), "datacenters": (), "repairs": (), "not_shown": 0,
+        "peers": (), "datacenters": (), "hints": (), "repairs": (), "not_shown": 0,
     }  # fmt: skip
     return NodeStatus(**{**fields, **changes})
 
@@ -112,6 +112,17 @@ def test_rates_are_growth_per_second_and_never_negative():
     names = status.RATES["requests"]
     assert status.rates_of({names[0]: 10}, {names[0]: 30, names[1]: 10}, 2.0)["requests"] == 15.0
     assert status.rates_of({names[0]: 10}, {names[0]: 0}, 2.0)["requests"] == 0.0
+
+
+def test_writes_to_come_are_shown_while_there_are_any_or_some_were_not_kept() -> None:
+    idle = HintRow("10.0.0.1:8101")
+    assert "writes to come" not in status_text.node_text(node(hints=(idle,)))
+    waiting = HintRow("10.0.0.2:8101", 5, 2048, 61_000)
+    dirty = HintRow("datacenter dc2", 0, 0, 0, "the log could not be written", 7)
+    lines = status_text.node_text(node(hints=(idle, waiting, dirty))).splitlines()
+    assert any(line.split() == ["10.0.0.2:8101", "5", "2.0", "KiB", "1", "min", "1", "s", "0"] for line in lines)
+    [line] = [line for line in lines if "datacenter dc2" in line]
+    assert line.endswith("7         DIRTY: the log could not be written")
 
 
 def test_a_comparison_is_one_line() -> None:
