@@ -10,7 +10,7 @@ Run by the node whose key is to be mended:
                  <-KEY_APPLIED
 
 A source has to contain every recent write that this node has of the key; if it does not yet, it is asked again a
-little later. A key that cannot be copied now is tried again, a bounded number of times; then CopyError says which.
+little later. A key that cannot be copied now is tried again for a few seconds; then CopyError says which.
 
 What it is not: it does not know why a copy is wanted, and keeps no list on disk: who wants a copy keeps the reason
 until `copy` has returned.
@@ -38,7 +38,8 @@ BATCH: Final = 64
 BATCHES: Final = 4
 QUEUE_MAX: Final = 1_000_000
 APPLY_BYTES: Final = 65536  # of one KEY_APPLY; a larger value goes alone
-TRIES: Final = 50
+TRY_S: Final = 4.0  # a key that cannot be copied is tried again for so long
+ASK_MS: Final = 2000
 RETRY_S: Final = 0.02
 HELD_S: Final = 1.0
 APPLIED_S: Final = 5.0
@@ -141,9 +142,10 @@ class KeyCopies:
         left = list(batch)
         why = "nobody has them"
         try:
-            for attempt in range(TRIES):
+            end_s = asyncio.get_running_loop().time() + TRY_S
+            while (time_s := asyncio.get_running_loop().time()) < end_s:
                 try:
-                    left, why = await self._attempt(left, is_last=attempt > TRIES // 2)
+                    left, why = await self._attempt(left, is_last=time_s > end_s - TRY_S / 2)
                 except (CallError, TimeoutError) as problem:
                     why = str(problem) or "an io worker does not answer"
                 if not left:
@@ -218,7 +220,9 @@ class KeyCopies:
                 by_source.setdefault(address, []).append(key)
 
         async def ask(address: str, of: list[bytes]) -> dict[tuple[str, bytes], Known]:
-            replies = await self._calls.ask_many(address, [request(b"DYNO", b"KEY", key) for key in of])
+            replies = await self._calls.ask_many(
+                address, [request(b"DYNO", b"KEY", key) for key in of], timeout_ms=ASK_MS
+            )
             return {(address, key): known_of(reply) for key, (reply, _) in zip(of, replies, strict=True)}
 
         found: dict[tuple[str, bytes], Known] = {}
@@ -238,7 +242,7 @@ class KeyCopies:
         for key in keys:
             question = request(b"DYNO", b"KEY", key)
             payloads += [question, request(b"PEXPIRETIME", key), request(b"DUMP", key), question]
-        replies = [reply for reply, _ in await self._calls.ask_many(address, payloads)]
+        replies = [reply for reply, _ in await self._calls.ask_many(address, payloads, timeout_ms=ASK_MS)]
         values: dict[bytes, KeyValue] = {}
         for place, key in enumerate(keys):
             before, expiry, dump, after = replies[4 * place : 4 * place + 4]

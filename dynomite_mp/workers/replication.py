@@ -133,9 +133,7 @@ class ReplicationWorker(Worker):
         lags = lag_rows(self._path.lags())
         self.repairs.tick()
         rows = self.repairs.rows()
-        self.slab.post(
-            encode(Bulletin((), peer_rows(self._mesh.links), lags, hints=self.hints.rows(), repairs=rows))
-        )
+        self.slab.post(encode(Bulletin((), peer_rows(self._mesh.links), lags, hints=self.hints.rows(), repairs=rows)))
 
     def _watch_overflow(self) -> None:
         """What an io worker dropped before this process began counts too: it may have been dropped for its absence."""
