@@ -17,7 +17,7 @@ from typing import Any
 
 from dynomite_mp import config_values as read
 from dynomite_mp.config_values import Address, DatastorePersistence, LogFormat, Seed, SeedProvider, Server
-from dynomite_mp.enums import Consistency, DataStore, SecureServerOption
+from dynomite_mp.enums import Consistency, DataStore, SecureServerOption, WarmUpMode
 
 DEFAULT_POOL = "dyn_o_mite"
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
@@ -191,6 +191,10 @@ class Config:
         "datastore", milliseconds(0), "2000",
         "How far back a restarted datastore with a persisted data set may have lost writes; keys written since are"
         " copied again.", unit="ms", pending=True)
+    warm_up: WarmUpMode = setting(
+        "datastore", read.choice(WarmUpMode), "auto",
+        "When to fill the datastore from the other racks: auto (it is empty or was started anew), off, force (also at"
+        " each start).")
     timeout: int = c_number(
         "datastore", "5000",
         "Longest wait for a reply of the datastore; the time-outs of other nodes derive from it.", unit="ms")

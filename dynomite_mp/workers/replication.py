@@ -26,6 +26,7 @@ from dynomite_mp.ipc.ring import SpscRing
 from dynomite_mp.ipc.wiring import Endpoint
 from dynomite_mp.workers.base import Worker, WorkerContext
 from dynomite_mp.workers.cluster_view import ClusterView, lag_rows, peer_rows
+from dynomite_mp.workers.datastore_client import DatastoreClient
 from dynomite_mp.workers.hint_lanes import HintLanes, now_ms
 from dynomite_mp.workers.key_copies import KeyCopies
 from dynomite_mp.workers.peer_calls import CallWays, PeerCalls
@@ -36,6 +37,7 @@ from dynomite_mp.workers.returning import Returning
 from dynomite_mp.workers.topology_source import configured_topology
 from dynomite_mp.workers.wan_mesh import WanMesh
 from dynomite_mp.workers.wan_path import WanPath
+from dynomite_mp.workers.warm_up import WarmUp
 
 log = logging.getLogger("dynomite_mp.replication")
 
@@ -91,6 +93,18 @@ class ReplicationWorker(Worker):
         self.returning = Returning(
             self.calls, self.copies, self._tell_return, config.io_workers, config.catch_up_max_ms
         )
+        self._store = DatastoreClient(context.datastore)
+        warm_up = WarmUp(
+            self.calls,
+            self.copies,
+            self._store,
+            context.port.slab,
+            mode=config.warm_up,
+            state_file=context.data_dir / "warm_up",
+            own_rack_nodes=lambda: self._rack_nodes,
+        )
+        self._rack_nodes = 1
+        self.returning.steps.append(warm_up.step)
         self.repairs = Repairs(context, self.calls)
         self._answers: set[asyncio.Task[None]] = set()
 
@@ -113,6 +127,7 @@ class ReplicationWorker(Worker):
         while self._path.owes() and self._loop.time() < end:
             await asyncio.sleep(DRAIN_POLL_S)
         self.returning.close()
+        self._store.close()
         if self._syncs is not None:
             self._syncs.cancel()
         self._mesh.close()
@@ -125,6 +140,7 @@ class ReplicationWorker(Worker):
     def tick(self) -> None:
         self._path.shrink_idle()
         self.calls.path.shrink_idle()
+        self.copies.count(self.slab)
         self._watch_overflow()
         self.hints.tick()
         self._path.tick_queues(now_ms())
@@ -193,6 +209,7 @@ class ReplicationWorker(Worker):
         self.copies.sources = self._sources(topology)
         self.repairs.swap(topology)
         self.returning.swap(topology)
+        self._rack_nodes = len(topology.local_rack.nodes)
 
     def _sources(self, topology: Topology) -> Sources:
         return Sources(topology, hash_name=self.config.hash, hash_tag=self.config.hash_tag)
