@@ -52,13 +52,16 @@ KEY_COPY: Final = 0x52
 PEER_CALL: Final = 0x53
 KEY_HELD: Final = 0x54
 KEY_APPLIED: Final = 0x55
-NODE_EVENT: Final = 0x56
+LEAD_READY: Final = 0x56
+LEADING_SEEN: Final = 0x57
 REPLICA_REPLY: Final = 0x58
 PEER_ANSWER: Final = 0x59
 KEY_HOLD: Final = 0x5A
 KEY_APPLY: Final = 0x5B
 KEY_RELEASE: Final = 0x5C
-NODE_RETURN: Final = 0x5D
+LEADING: Final = 0x5D
+NODE_RETURN: Final = 0x5E
+NODE_EVENT: Final = 0x5F
 SHARD_REQUEST: Final = 0x60
 SHARD_REPLY: Final = 0x61
 PING_PROBE: Final = 0x70
@@ -206,6 +209,31 @@ _ROWS = (
         ("call_id", "reply"),
         1,
         "the answer to a PEER_CALL as RESP; one that nobody waits for any more is dropped",
+    ),
+    Message(
+        LEAD_READY,
+        "lead_ready",
+        "io > replication",
+        ("is_ready",),
+        1,
+        "whether this worker can execute commands that run at one place; at every change and once a second",
+        with_sender=True,
+    ),
+    Message(
+        LEADING,
+        "leading",
+        "replication > io",
+        ("nonce", "address", "is_leading"),
+        1,
+        "a node of another rack, or this one, leads its share of the keys from now on, or no longer",
+    ),
+    Message(
+        LEADING_SEEN,
+        "leading_seen",
+        "io > replication",
+        ("nonce", "is_known"),
+        1,
+        "the worker goes by that LEADING, and what it had begun before is finished",
     ),
     Message(
         KEY_HELD,

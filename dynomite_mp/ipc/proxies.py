@@ -234,6 +234,12 @@ class ReplicationProxy(WorkerProxy):
     def node_event(self, what: str, episode: int, detail: Any = None) -> bool:
         return self._send(messages.NODE_EVENT, what, episode, detail)
 
+    def lead_ready(self, is_ready: bool) -> bool:
+        return self._send(messages.LEAD_READY, is_ready)
+
+    def leading_seen(self, nonce: int, is_known: bool) -> bool:
+        return self._send(messages.LEADING_SEEN, nonce, is_known)
+
     def peer_call(self, call_id: int, address: str, payload: bytes) -> bool:
         return self._send(messages.PEER_CALL, call_id, address, payload)
 
@@ -256,6 +262,9 @@ class IoProxy(WorkerProxy):
 
     def peer_answer(self, call_id: int, reply: bytes) -> bool:
         return self._send(messages.PEER_ANSWER, call_id, reply)
+
+    def leading(self, nonce: int, address: str, is_leading: bool) -> bool:
+        return self._send(messages.LEADING, nonce, address, is_leading)
 
     def shard_request(self, req_id: int, flags: int, deadline_ms: int, request: bytes) -> bool:
         return self._send(messages.SHARD_REQUEST, req_id, flags, deadline_ms, request)

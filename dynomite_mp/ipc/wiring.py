@@ -79,6 +79,7 @@ _CONTROL = (messages.CONTROL, messages.PING_PROBE)
 _REPORT = (messages.EVENT, messages.PING_PROBE)
 _TOPOLOGY = (messages.TOPOLOGY, messages.PING_PROBE)
 _LINKS = (messages.LINK_STATE, messages.PING_PROBE)
+_LEAD = (messages.LEAD_READY, messages.LEADING_SEEN)
 _KEYS = (messages.KEY_HOLD, messages.KEY_APPLY, messages.KEY_RELEASE, messages.NODE_RETURN)
 _KEYS_BACK = (messages.KEY_HELD, messages.KEY_APPLIED, messages.NODE_EVENT)
 _SHARD = (messages.SHARD_REQUEST, messages.SHARD_REPLY, messages.PING_PROBE)
@@ -122,7 +123,10 @@ WIRING: Final[tuple[RingRow, ...]] = (
     RingRow(
         Role.IO,
         Role.REPLICATION,
-        (messages.REPLICATE, messages.HINT, messages.KEY_COPY, messages.PEER_CALL, *_KEYS_BACK, messages.PING_PROBE),
+        (
+            *(messages.REPLICATE, messages.HINT, messages.KEY_COPY, messages.PEER_CALL),
+            *(*_KEYS_BACK, *_LEAD, messages.PING_PROBE),
+        ),
         "replication_ring_bytes",
         FullPolicy.OVERFLOW,
         "writes for other datacenters or missed by replicas, what nodes ask; clients are never paused for it",
@@ -131,7 +135,7 @@ WIRING: Final[tuple[RingRow, ...]] = (
     RingRow(
         Role.REPLICATION,
         Role.IO,
-        (messages.REPLICA_REPLY, messages.PEER_ANSWER, *_KEYS, messages.PING_PROBE),
+        (messages.REPLICA_REPLY, messages.PEER_ANSWER, *_KEYS, messages.LEADING, messages.PING_PROBE),
         MIB,
         FullPolicy.QUEUE,
         "answers of other datacenters, and of the replication process to other nodes",

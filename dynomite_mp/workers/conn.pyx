@@ -64,6 +64,7 @@ cdef enum:
     EVENTS_PER_TURN = 1024
     FIRST_READ_BYTES = 16384
     KEEP_BYTES = 1048576            # an emptied buffer above this goes back at once
+    STALL_NS = 400000000            # less than what others take for silence
 
 
 cdef class PollSet:
@@ -94,8 +95,11 @@ cdef class PollSet:
 
     cdef uint64_t read_clock(self) noexcept nogil:
         cdef timespec ts
+        cdef uint64_t before = self.now_ns
         clock_gettime(CLOCK_MONOTONIC, &ts)
         self.now_ns = <uint64_t>ts.tv_sec * 1000000000 + <uint64_t>ts.tv_nsec
+        if self.now_ns - before > STALL_NS:
+            self.stalled_ns = self.now_ns
         return self.now_ns
 
     cdef int add(self, Conn conn, uint32_t events) except -1:

@@ -429,6 +429,8 @@ cdef class Fanout(Writes):
         cdef Request* request
         cdef const char* p
         cdef bint is_store = isinstance(conn, DatastoreConn)
+        if not is_store:
+            (<PeerOutConn>conn).is_leading = False  # until it says again that it does
         for at in range(conn.slots.head, conn.slots.tail):
             slot = slots_at(&conn.slots, at)
             request = slot.request

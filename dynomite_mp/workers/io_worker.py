@@ -93,6 +93,7 @@ class IoWorker(Worker):
         self._spill = SpillDirectory(context.runtime_dir / "spill", config.spill_limit_bytes)
         self._configure(config)
         self._listeners: list[Listener] = []
+        self._said_ready = False
         self._links: list[DatastoreLink] = []
         self._first_up = asyncio.Event()
         self._gauges = IoGauges(self._path, context.port.slab)
@@ -215,6 +216,7 @@ class IoWorker(Worker):
         # Who is in the cluster is the same for all io workers; the first one says it.
         members = self._view.members() if self.context.index == 0 else ()
         self.slab.post(encode(Bulletin(members, peer_rows(self._mesh.links))))
+        self._tell_ready(again=True)
         self.proxies.flush()
 
     # ---- settings that change while the worker runs
@@ -301,6 +303,24 @@ class IoWorker(Worker):
     def on_peer_answer(self, call_id: int, reply: bytes) -> None:
         self._path.answer_call(call_id, reply)
 
+    def on_leading(self, nonce: int, address: str, is_leading: bool) -> None:
+        """A node of another rack, or this one, leads from now on, or no longer."""
+        is_known = self._path.set_leading(address.encode(), is_leading)
+        self._confirm_leading(nonce, is_known, self._path.next_lead_epoch())
+
+    def _confirm_leading(self, nonce: int, is_known: bool, epoch: int) -> None:
+        """What was begun before is finished first."""
+        if self._path.leads_of(epoch):
+            self._loop.call_later(TICK_S, self._confirm_leading, nonce, is_known, epoch)
+        else:
+            self.proxies.replication.leading_seen(nonce, is_known)
+
+    def _tell_ready(self, *, again: bool) -> None:
+        is_ready = self._path.can_lead()
+        if again or is_ready != self._said_ready:
+            self._said_ready = is_ready
+            self.proxies.replication.lead_ready(is_ready)
+
     def _on_peer_change(self, link: PeerLink) -> None:
         count_peer_change(self.slab, link, self._mesh.links)
         self.proxies.gossip.link_state(link.node.address, link.is_up)
@@ -321,6 +341,7 @@ class IoWorker(Worker):
         self._path.relieve_pressure()
         self._path.beat()
         self._path.expire_calls()
+        self._tell_ready(again=False)
         self._path.expire_holds()
         self._loop.call_later(PRESSURE_S, self._on_pressure_timer)
 

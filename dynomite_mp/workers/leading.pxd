@@ -7,6 +7,10 @@ from dynomite_mp.workers.fanout cimport Fanout
 from dynomite_mp.workers.request cimport Request
 
 
+cdef enum:
+    LEAD_EPOCHS = 8
+
+
 cdef class WaitingLead:
     cdef Request* request           # a counted hold
     cdef bytes data
@@ -14,6 +18,9 @@ cdef class WaitingLead:
 
 cdef class Leading(Fanout):
     cdef readonly bint is_leading   # the other nodes of the datacenter know that this node leads
+    cdef uint64_t leading_since_ns
+    cdef int lead_epoch             # modulo LEAD_EPOCHS; a new one begins when somebody takes or gives up the lead
+    cdef uint32_t[8] open_leads     # requests executed here and not finished, by epoch
     cdef list waiting_leads         # WaitingLead: everybody asked has declined
     cdef uint64_t retried_ns
     cdef Buf rewritten
@@ -33,4 +40,5 @@ cdef class Leading(Fanout):
     cdef int ship_one(self, Request* request, const char* p, size_t n) except -1
     cdef int shipped(self, Request* effect, int rack, int what) except -1
     cdef int finish_lead(self, Request* request, const char* reply, size_t reply_len) except -1
+    cdef void close_lead(self, Request* request) noexcept
     cdef int lost_lead(self, Request* request, const char* p, size_t n) except -1

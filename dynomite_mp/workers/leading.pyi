@@ -6,7 +6,11 @@ class WaitingLead:
 class Leading(Fanout):
     @property
     def is_leading(self) -> bool: ...
-    def set_leading(self, is_leading: bool) -> None:
-        """Whether this node may lead: the others of its datacenter have been told."""
-    def set_peer_leading(self, node: int, is_leading: bool) -> bool:
-        """Another node says that it leads, or that it does not; False when no connection to it is up."""
+    def set_leading(self, address: bytes, is_leading: bool) -> bool:
+        """A node leads from now on, or no longer; False when it is another one to which no connection is up."""
+    def can_lead(self) -> bool:
+        """Whether this worker can execute commands; not once after it had been stopped, so that others hear of it."""
+    def next_lead_epoch(self) -> int:
+        """Begins a new epoch; returns the one that has ended, whose requests leads_of() counts."""
+    def leads_of(self, epoch: int) -> int:
+        """Requests of an epoch that were executed here and are not finished."""

@@ -93,7 +93,6 @@ cdef class Leading(Fanout):
         buf_init(&self.probes)
         buf_init(&self.effects)
         self.waiting_leads = []
-        self.is_leading = True
 
     def __dealloc__(self):
         buf_free(&self.rewritten)
@@ -184,7 +183,7 @@ cdef class Leading(Fanout):
         cdef PeerOutConn conn
         if self.table.racks == 1:
             return True
-        if not self.is_leading or self.node_state != STATE_NORMAL:
+        if not self.is_leading or self.node_state != STATE_NORMAL or self.stalled_ns >= self.leading_since_ns:
             return False
         for other in range(self.table.leads.racks):
             if other == rack or not self.table.leads.is_better(token, other, rack):
@@ -237,6 +236,10 @@ cdef class Leading(Fanout):
             request.is_executed = False
             return taken
         request.pending = 1
+        request.executed_ns = self.now_ns
+        request.is_lead_open = True
+        request.lead_epoch = <unsigned char>self.lead_epoch
+        self.open_leads[self.lead_epoch] += 1
         return self.send_probes(request, buf_ptr(&self.probes), buf_len(&self.probes), count) if count else TAKEN
 
     cdef int send_probes(self, Request* request, const char* p, size_t n, int count) except -1:
@@ -284,9 +287,16 @@ cdef class Leading(Fanout):
             return 0
         return self.lost_lead(request, p, n)
 
+    cdef void close_lead(self, Request* request) noexcept:
+        """It has left nothing undone here."""
+        if request.is_lead_open:
+            request.is_lead_open = False
+            self.open_leads[request.lead_epoch] -= 1
+
     cdef int lost_lead(self, Request* request, const char* p, size_t n) except -1:
         """It may have executed the command and told some of the others: all of them look at the key again."""
         cdef int rack
+        self.close_lead(request)
         self.slab.add(self.cells.lead_unknown, 1)
         if n and self.remote is not None and self.table.racks > 1:
             for rack in range(self.table.racks):
@@ -300,6 +310,7 @@ cdef class Leading(Fanout):
         cdef const CommandRow* row = command_row(request.command)
         cdef int made
         if what == OUT_UNSENT or (what == OUT_UNREACHABLE and says_unasked(reply, reply_len)):
+            self.close_lead(request)
             request.is_declined = True
             request.leads_tried |= <uint64_t>1 << self.table.my_rack
             if request.probed != NULL or request.is_lead_asked:
@@ -307,8 +318,8 @@ cdef class Leading(Fanout):
             if request.state == REQUEST_WAITING:
                 self.ask_next(request, row, p, n, False)
             return 0
-        if what == OUT_UNREACHABLE:
-            return self.lost_lead(request, p, n)
+        if what == OUT_UNREACHABLE or (self.table.racks > 1 and request.executed_ns <= self.stalled_ns):
+            return self.lost_lead(request, p, n)    # another one leads since: the effect would come too late
         self.slab.add(self.cells.lead_executed, 1)
         if request.probed != NULL and request.probed.left:
             buf_append(&request.probed.reply, reply, reply_len)
@@ -415,6 +426,7 @@ cdef class Leading(Fanout):
         if request.pending:
             return 0
         if not request.has_reserve:
+            self.close_lead(request)
             return self.fail(request, E_NO_MEMORY)
         if request.reserve_len:
             return self.finish_lead(request, request.reserve, request.reserve_len)
@@ -429,6 +441,7 @@ cdef class Leading(Fanout):
         cdef int racks = self.table.racks
         cdef int applied = racks
         cdef uint64_t missed = request.missed_racks
+        self.close_lead(request)
         while missed:
             missed &= missed - 1
             applied -= 1
@@ -442,17 +455,38 @@ cdef class Leading(Fanout):
 
     # ---- what the cold side sets
 
-    def set_leading(self, bint is_leading):
-        """Whether this node may lead: the others of its datacenter have been told."""
-        self.is_leading = is_leading
-
-    def set_peer_leading(self, int node, bint is_leading):
-        """Another node says that it leads, or that it does not; False when no connection to it is up."""
+    def set_leading(self, bytes address, bint is_leading):
+        """A node leads from now on, or no longer; False when it is another one to which no connection is up."""
         cdef PeerOutConn conn
         found = False
+        if address not in self.table.addresses:
+            return False
+        node = self.table.addresses.index(address)
+        if node == self.table.local_node:
+            self.is_leading = is_leading
+            self.leading_since_ns = self.read_clock()
+            return True
         for item in self.peers[node * self.peer_count:(node + 1) * self.peer_count]:
             if item is not None:
                 conn = <PeerOutConn>item
                 conn.is_leading = is_leading
                 found = True
         return found
+
+    def can_lead(self):
+        """Whether this worker can execute commands; not once after it had been stopped, so that others hear of it."""
+        self.read_clock()
+        if self.is_leading and self.stalled_ns >= self.leading_since_ns:
+            self.is_leading = False
+            return False
+        return self.node_state == STATE_NORMAL and self.datastores[0] is not None
+
+    def next_lead_epoch(self):
+        """Begins a new epoch; returns the one that has ended, whose requests leads_of() counts."""
+        ended = self.lead_epoch
+        self.lead_epoch = (self.lead_epoch + 1) % LEAD_EPOCHS
+        return ended
+
+    def leads_of(self, int epoch):
+        """Requests of an epoch that were executed here and are not finished."""
+        return self.open_leads[epoch]

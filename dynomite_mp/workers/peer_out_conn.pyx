@@ -42,7 +42,6 @@ cdef class PeerOutConn(TargetConn):
         self.node = node
         self.index = index
         self.same_dc = same_dc
-        self.is_leading = True
         self.cipher = cipher
         buf_init(&self.wire)
         if cipher is not None:

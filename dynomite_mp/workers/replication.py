@@ -29,6 +29,7 @@ from dynomite_mp.workers.cluster_view import ClusterView, lag_rows, peer_rows
 from dynomite_mp.workers.datastore_client import DatastoreClient
 from dynomite_mp.workers.hint_lanes import HintLanes, now_ms
 from dynomite_mp.workers.key_copies import KeyCopies
+from dynomite_mp.workers.leadership import Leadership
 from dynomite_mp.workers.peer_calls import CallWays, PeerCalls
 from dynomite_mp.workers.peer_cipher import node_key, secured_by
 from dynomite_mp.workers.peer_mesh import PeerLink, count_peer_change
@@ -77,6 +78,11 @@ class ReplicationWorker(Worker):
             on_change=self._on_peer_change,
         )
         self.calls = PeerCalls(self._loop, context.port.slab, ways)
+        self._leadership = Leadership(
+            self.calls,
+            config.io_workers,
+            lambda worker, nonce, address, is_leading: self.proxies.io(worker).leading(nonce, address, is_leading),
+        )
         self.hints = HintLanes(
             context.data_dir / "hints",
             self.calls,
@@ -90,28 +96,32 @@ class ReplicationWorker(Worker):
         self.copies = KeyCopies(
             self.calls, self.proxies.io, config.io_workers, self._sources(configured_topology(config))
         )
-        self.returning = Returning(
-            self.calls, self.copies, self._tell_return, config.io_workers, config.catch_up_max_ms
-        )
+        self._rack_nodes = 1
         self._store = DatastoreClient(context.datastore)
+        self.returning = self._way_back()
+        self.repairs = Repairs(context, self.calls)
+        self._answers: set[asyncio.Task[None]] = set()
+
+    def _way_back(self) -> Returning:
+        config, slab = self.config, self.context.port.slab
+        returning = Returning(self.calls, self.copies, self._tell_return, config.io_workers, config.catch_up_max_ms)
         warm_up = WarmUp(
             self.calls,
             self.copies,
             self._store,
-            context.port.slab,
+            slab,
             mode=config.warm_up,
-            state_file=context.data_dir / "warm_up",
+            state_file=self.context.data_dir / "warm_up",
             own_rack_nodes=lambda: self._rack_nodes,
         )
-        self._rack_nodes = 1
-        self.returning.steps.append(warm_up.step)
-        self.repairs = Repairs(context, self.calls)
-        self._answers: set[asyncio.Task[None]] = set()
+        returning.steps.append(warm_up.step)
+        return returning
 
     async def start(self) -> None:
         self._loop.add_reader(self._path.fd, self._path.turn)
         self.calls.start()
         self._swap(configured_topology(self.config))
+        self._leadership.start()
         self.hints.start()
         self._syncs = self._loop.create_task(self._sync_hints())
 
@@ -128,6 +138,7 @@ class ReplicationWorker(Worker):
             await asyncio.sleep(DRAIN_POLL_S)
         self.returning.close()
         self._store.close()
+        self._leadership.close()
         if self._syncs is not None:
             self._syncs.cancel()
         self._mesh.close()
@@ -198,12 +209,19 @@ class ReplicationWorker(Worker):
         self._answers.add(task)
         task.add_done_callback(self._answers.discard)
 
+    def on_lead_ready(self, sender: Endpoint, is_ready: bool) -> None:
+        self._leadership.note_ready(sender.index, is_ready)
+
+    def on_leading_seen(self, nonce: int, is_known: bool) -> None:
+        self._leadership.note_seen(nonce, is_known)
+
     async def _answer(self, worker: int, call_id: int, payload: bytes) -> None:
         self.proxies.io(worker).peer_answer(call_id, await self.calls.answer(payload))
 
     def _swap(self, topology: Topology) -> None:
         self._mesh.swap(topology)
         self.calls.swap(topology)
+        self._leadership.swap(topology)
         racks = topology.local_dc.racks
         self._replicas = [node.address for rack in racks for node in rack.nodes] if len(racks) > 1 else []
         self.copies.sources = self._sources(topology)

@@ -40,6 +40,7 @@ cdef struct Request:
     uint16_t error_code             # why the last target could not answer
     uint64_t refused_racks          # whose datastore answered an error, while none has taken the write
     uint64_t leads_tried            # racks that were asked to lead it and have not executed it
+    uint64_t executed_ns            # when it went to this node's datastore
     uint64_t missed_racks           # of a request executed here: racks without its effect
     uint16_t remote_pending         # other datacenters whose verdict is awaited
     uint8_t klass                   # command class, for counters
@@ -57,6 +58,8 @@ cdef struct Request:
     uint8_t is_owed                 # a write: replicas that miss it are told to the replication process
     uint8_t is_taken                # a write that a replica has taken
     uint8_t is_lead_asked           # by a peer: execute it as the key's lead
+    uint8_t is_lead_open            # executed here and not finished: counted under lead_epoch
+    uint8_t lead_epoch
     uint8_t is_executed             # class lead: it went to this node's datastore, not to another lead
     uint8_t is_declined             # class lead: a rack that could lead said that it does not
     uint8_t is_put_off              # a read: a replica that is catching up did not take it

@@ -53,7 +53,7 @@ def coverage(directory: Path, tests: Sequence[str]) -> tuple[float, str]:
     conf.write_text(COVERAGE_CONF.format(data=directory / "data"))
     environ = {**os.environ, "COVERAGE_PROCESS_START": str(conf), "PYTHONPATH": str(REPO)}
     module = [sys.executable, "-m", "coverage"]
-    pytest = ["run", f"--rcfile={conf}", "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+    pytest = ["run", f"--rcfile={conf}", "-m", "pytest", "-q", "-n", "4", "-p", "no:cacheprovider", *tests]
     done = subprocess.run([*module, *pytest], cwd=REPO, env=environ, capture_output=True, text=True, check=False)
     print("\n".join(done.stdout.splitlines()[-8:]))
     subprocess.run([*module, "combine", f"--rcfile={conf}"], cwd=REPO, env=environ, capture_output=True, check=False)

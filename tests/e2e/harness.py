@@ -60,6 +60,11 @@ def wait_for(condition: Callable[[], T], timeout_s: float = 10.0, what: str = ""
         time.sleep(poll_s)
 
 
+def hear_interrupts() -> None:
+    """In a child: a shell lets what it starts in the background ignore SIGINT, and that would be inherited."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class AddressBlock:
     """254 loopback addresses that no other test process uses."""
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from dynomite_mp.enums import ExitCode
-from tests.e2e.harness import MINIMAL_NODE, REPO, AddressBlock, Node, Nodes, wait_for
+from tests.e2e.harness import MINIMAL_NODE, REPO, AddressBlock, Node, Nodes, hear_interrupts, wait_for
 
 
 @pytest.fixture
@@ -100,6 +100,7 @@ def test_status_watch_goes_on_until_it_is_interrupted(shared):
         cwd=REPO,
         stdout=subprocess.PIPE,
         text=True,
+        preexec_fn=hear_interrupts,
     )
     assert watching.stdout is not None
     seen = 0

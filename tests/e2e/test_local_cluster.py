@@ -14,7 +14,7 @@ from dynomite_mp.enums import ExitCode
 from dynomite_mp.local_cluster import LocalCluster, LocalClusterError
 from dynomite_mp.local_layout import Layout
 from dynomite_mp.local_node import LocalNode
-from tests.e2e.harness import BLOCKS, REPO, Resp, wait_for
+from tests.e2e.harness import BLOCKS, REPO, Resp, hear_interrupts, wait_for
 from tests.unit.test_local_cluster import is_locked
 
 SETTINGS = {"datastore_persistence": "none"}
@@ -187,11 +187,6 @@ def test_the_life_of_a_cluster_on_the_command_line(tmp_path):
         down = cluster_command(directory, "down", "--purge")
     assert down.returncode == ExitCode.OK, down.stderr
     assert not directory.exists()
-
-
-def hear_interrupts() -> None:
-    """What a shell starts in the background ignores them, and so would what the tests start."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_an_interrupted_up_leaves_nothing_running(tmp_path):
