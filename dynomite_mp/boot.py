@@ -19,6 +19,7 @@ from dynomite_mp import log
 from dynomite_mp.config import Config
 from dynomite_mp.enums import DataStore, ExitCode
 from dynomite_mp.errors import ConfigError, DynomiteError, StoreError
+from dynomite_mp.identity import NodeIdentity
 from dynomite_mp.ipc.segment import unlink
 from dynomite_mp.ipc.slab import Slab, SlabError
 from dynomite_mp.listeners import Listeners
@@ -67,6 +68,7 @@ class Boot:
     locks: list[LockedFile] = field(default_factory=list)
     pid_file: LockedFile | None = None
     store: ManagedStore | None = None
+    identity: NodeIdentity = field(default_factory=lambda: NodeIdentity(1, 1))
 
     @property
     def lock_fds(self) -> frozenset[int]:
@@ -112,6 +114,7 @@ def prepare(options: StartOptions) -> Boot:
         raise_file_limit()
         boot.paths.make()
         _take_locks(boot)
+        boot.identity = NodeIdentity.next(boot.paths.data_dir)
         sweep_slabs()
         boot.listeners.bind(config.stats_listen, config.io_workers)
         if config.datastore is None:

@@ -155,6 +155,14 @@ def number(*, low: int = 0, high: int = MAX_C_INT, reason: str = "", multiple_of
     return read
 
 
+def read_offset(text: str) -> int:
+    """A whole number that may be negative."""
+    value = digits(text.removeprefix("-"), MAX_C_INT)
+    if value is None:
+        raise InvalidValue("is not a number", "decimal digits, a minus sign in front")
+    return -value if text.startswith("-") else value
+
+
 def size_bytes(*, low: int = 0, high: int = MAX_SIZE_BYTES, power_of_two: bool = False) -> Callable[[str], int]:
     """Reader of a number of bytes."""
     read_number = number(low=low, high=high)

@@ -258,8 +258,10 @@ class Config:
         "Most keys a second that such a comparison reads from a datastore. Lower: less load; 0: no limit.")
     max_clock_skew_ms: int = setting(
         "consistency", milliseconds(), "5000",
-        "A node whose clock is further ahead than this is reported and its stamps are replaced.",
-        unit="ms", pending=True)
+        "A node whose clock is further ahead than this is reported and its stamps are replaced.", unit="ms")
+    debug_clock_offset_ms: int = setting(
+        "consistency", read.read_offset, "0",
+        "For tests: this node stamps writes as if its clock were that much ahead, or behind if negative.", unit="ms")
 
     local_peer_connections: int = c_number(
         "peers", "1", "Connections to each node of the same datacenter.")

@@ -68,6 +68,8 @@ class Spawner:
                 slab_name=self._parts.paths.slab_name,
                 keep_fds=self._parts.lock_fds,
                 settings=settings,
+                node_id=self._parts.identity.node_id,
+                node_boot=self._parts.identity.boot,
             )
             base.run(load(child.role), context)
 

@@ -27,7 +27,7 @@ LAYERS = {
     "proto": 1, "cluster": 1, "ipc": 1,
     "workers": 2, "client": 2, "store": 2,
     "supervisor": 3, "restart_policy": 3, "listeners": 3, "notify": 3, "paths": 3, "pidfile": 3, "process": 3,
-    "boot": 3, "daemon": 3, "reload": 3, "spawner": 3, "status": 3,
+    "boot": 3, "identity": 3, "daemon": 3, "reload": 3, "spawner": 3, "status": 3,
     "local": 3, "launcher": 3, "address_block": 3,
     "cli": 4, "__main__": 4, "c_command_line": 4, "cluster_command": 4, "repair_command": 4,
     "errors": 0, "enums": 0, "config": 0, "config_values": 0, "settings": 0, "log": 0, "process_title": 0,

@@ -31,6 +31,7 @@ class Known:
     origin_node: int = 0
     flags: int = 0
     ids: frozenset[Any] = frozenset()
+    overwrite: tuple[int, int] = (0, 0)  # stamp and origin of the last overwrite
 
     @property
     def is_busy(self) -> bool:
@@ -46,14 +47,16 @@ class Known:
 
     @classmethod
     def of_plain(cls, plain: Any) -> Self:
-        """Of the answer to DYNO KEY: [stamp, origin node, flags, [ids]]; anything else knows nothing."""
+        """Of the answer to DYNO KEY: [stamp, origin node, flags, [ids], [stamp and origin of the last overwrite]];
+        anything else knows nothing."""
         if not isinstance(plain, list | tuple) or len(plain) < 4:
             return cls()
         ids = frozenset(tuple(one) if isinstance(one, list) else one for one in plain[3])
-        return cls(int(plain[0]), int(plain[1]), int(plain[2]), ids)
+        overwrite = plain[4] if len(plain) > 4 else (0, 0)
+        return cls(int(plain[0]), int(plain[1]), int(plain[2]), ids, (int(overwrite[0]), int(overwrite[1])))
 
     def plain(self) -> list[Any]:
-        return [self.stamp, self.origin_node, self.flags, list(self.ids)]
+        return [self.stamp, self.origin_node, self.flags, list(self.ids), list(self.overwrite)]
 
 
 def is_contained(mine: Known, theirs: Known) -> bool:

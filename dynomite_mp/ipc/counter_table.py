@@ -101,6 +101,9 @@ COUNTERS: Final[tuple[Counter, ...]] = (
     _count("lead_unknown", "such commands of which nobody can say whether they were executed"),
     _count("missed_writes", "writes that a replica missed, or may have missed, handed on to be brought to it"),
     _count("refused_writes", "writes that one replica refused and another one took"),
+    _count("skipped_writes", "writes kept from the datastore because a newer one was there, or the same"),
+    _count("restamped_writes", "writes sent once more because this rack had a newer stamp"),
+    _count("clock_skews", "stamps of nodes whose clock is more than max_clock_skew_ms ahead"),
     # datastore, per connection group
     _gauge("server_connections", "datastore connections open now", groups=GROUPS),
     _count("server_connections_total", "datastore connections made", groups=GROUPS),

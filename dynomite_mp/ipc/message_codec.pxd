@@ -12,13 +12,16 @@ from libc.stdint cimport uint32_t, uint64_t
 cdef enum:                        # message ids, as in messages.py
     MESSAGE_REPLICATE = 0x50
     MESSAGE_HINT = 0x51
+    MESSAGE_KEY_COPY = 0x52       # not hot: messages.encode
     MESSAGE_REPLICA_REPLY = 0x58
     MESSAGE_SHARD_REQUEST = 0x60
     MESSAGE_SHARD_REPLY = 0x61
+    MESSAGE_SHARD_WRITE = 0x62
 
 cdef enum:
     SHARD_REQUEST_HEAD_BYTES = 29
-    SHARD_REPLY_HEAD_BYTES = 20
+    SHARD_REPLY_HEAD_BYTES = 29
+    SHARD_WRITE_HEAD_BYTES = 85
     REPLICA_REPLY_HEAD_BYTES = 25
     REPLICATE_HEAD_BYTES = 85
     HEAD_BYTES_MAX = 96
@@ -36,7 +39,8 @@ cdef struct ShardRequest:
 
 cdef struct ShardReply:
     uint64_t req_id
-    uint32_t status
+    uint32_t status               # EXTENSION_* of proto.dnode
+    uint64_t stamp
     const char* reply
     uint32_t reply_len
 
@@ -62,6 +66,21 @@ cdef struct Replicate:
     const char* request
     uint32_t request_len
 
+cdef struct ShardWrite:           # a request that a peer's frame said more of
+    uint64_t req_id
+    uint32_t flags
+    uint64_t deadline_ms
+    uint64_t clock
+    uint64_t stamp
+    uint64_t origin_node
+    uint32_t origin_boot
+    uint32_t origin_worker
+    uint64_t sequence
+    uint32_t marks                # EXTENSION_* of proto.dnode
+    uint32_t conflict_class
+    const char* request
+    uint32_t request_len
+
 cdef struct Hint:
     uint32_t kind
     const char* node
@@ -81,7 +100,10 @@ cdef size_t encode_shard_request_head(
     char* out, uint64_t req_id, uint32_t flags, uint64_t deadline_ms, uint32_t bin_len) noexcept nogil
 cdef int decode_shard_request(const char* p, size_t n, ShardRequest* out) noexcept nogil
 
-cdef size_t encode_shard_reply_head(char* out, uint64_t req_id, uint32_t status, uint32_t bin_len) noexcept nogil
+cdef size_t encode_shard_reply_head(
+    char* out, uint64_t req_id, uint32_t status, uint64_t stamp, uint32_t bin_len) noexcept nogil
+cdef size_t encode_shard_write_head(char* out, const ShardWrite* message) noexcept nogil
+cdef int decode_shard_write(const char* p, size_t n, ShardWrite* out) noexcept nogil
 cdef int decode_shard_reply(const char* p, size_t n, ShardReply* out) noexcept nogil
 
 cdef size_t encode_replica_reply_head(

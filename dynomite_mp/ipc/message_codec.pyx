@@ -19,7 +19,8 @@ cdef enum:
 
 
 cdef frozenset HOT_MESSAGES = frozenset(
-    (MESSAGE_SHARD_REQUEST, MESSAGE_SHARD_REPLY, MESSAGE_REPLICA_REPLY, MESSAGE_REPLICATE, MESSAGE_HINT))
+    (MESSAGE_SHARD_REQUEST, MESSAGE_SHARD_REPLY, MESSAGE_SHARD_WRITE, MESSAGE_REPLICA_REPLY, MESSAGE_REPLICATE,
+     MESSAGE_HINT))
 
 
 cdef inline char* put_u32(char* at, unsigned char marker, uint32_t value) noexcept nogil:
@@ -95,22 +96,62 @@ cdef int decode_shard_request(const char* p, size_t n, ShardRequest* out) noexce
     return 1
 
 
-cdef size_t encode_shard_reply_head(char* out, uint64_t req_id, uint32_t status, uint32_t bin_len) noexcept nogil:
+cdef size_t encode_shard_reply_head(
+        char* out, uint64_t req_id, uint32_t status, uint64_t stamp, uint32_t bin_len) noexcept nogil:
     cdef char* at = out + 1
-    out[0] = <char>(FIXARRAY + 3)
+    out[0] = <char>(FIXARRAY + 4)
     at = put_u64(at, req_id)
     at = put_u32(at, UINT32, status)
+    at = put_u64(at, stamp)
     put_u32(at, BIN32, bin_len)
     return SHARD_REPLY_HEAD_BYTES
 
 
 cdef int decode_shard_reply(const char* p, size_t n, ShardReply* out) noexcept nogil:
-    if not shape_is(p, n, b"84b", 3, SHARD_REPLY_HEAD_BYTES):
+    if not shape_is(p, n, b"848b", 4, SHARD_REPLY_HEAD_BYTES):
         return 0
     out.req_id = get_u64(p + 1)
     out.status = get_u32(p + 10)
-    out.reply_len = get_u32(p + 15)
+    out.stamp = get_u64(p + 15)
+    out.reply_len = get_u32(p + 24)
     out.reply = p + SHARD_REPLY_HEAD_BYTES
+    return 1
+
+
+cdef size_t encode_shard_write_head(char* out, const ShardWrite* message) noexcept nogil:
+    cdef char* at = out + 1
+    out[0] = <char>(FIXARRAY + 12)
+    at = put_u64(at, message.req_id)
+    at = put_u32(at, UINT32, message.flags)
+    at = put_u64(at, message.deadline_ms)
+    at = put_u64(at, message.clock)
+    at = put_u64(at, message.stamp)
+    at = put_u64(at, message.origin_node)
+    at = put_u32(at, UINT32, message.origin_boot)
+    at = put_u32(at, UINT32, message.origin_worker)
+    at = put_u64(at, message.sequence)
+    at = put_u32(at, UINT32, message.marks)
+    at = put_u32(at, UINT32, message.conflict_class)
+    put_u32(at, BIN32, message.request_len)
+    return SHARD_WRITE_HEAD_BYTES
+
+
+cdef int decode_shard_write(const char* p, size_t n, ShardWrite* out) noexcept nogil:
+    if not shape_is(p, n, b"84888844844b", 12, SHARD_WRITE_HEAD_BYTES):
+        return 0
+    out.req_id = get_u64(p + 1)
+    out.flags = get_u32(p + 10)
+    out.deadline_ms = get_u64(p + 15)
+    out.clock = get_u64(p + 24)
+    out.stamp = get_u64(p + 33)
+    out.origin_node = get_u64(p + 42)
+    out.origin_boot = get_u32(p + 51)
+    out.origin_worker = get_u32(p + 56)
+    out.sequence = get_u64(p + 61)
+    out.marks = get_u32(p + 70)
+    out.conflict_class = get_u32(p + 75)
+    out.request_len = get_u32(p + 80)
+    out.request = p + SHARD_WRITE_HEAD_BYTES
     return 1
 
 
@@ -237,6 +278,7 @@ def encode_hot(int message_id, tuple values) -> bytes:
     cdef char head[HINT_HEAD_BYTES_MAX]
     cdef size_t head_len
     cdef Replicate replicate
+    cdef ShardWrite shard
     cdef bytes value
     cdef uint32_t value_len
     if message_id not in HOT_MESSAGES:
@@ -246,9 +288,14 @@ def encode_hot(int message_id, tuple values) -> bytes:
     if message_id == MESSAGE_SHARD_REQUEST:
         head_len = encode_shard_request_head(head, values[0], values[1], values[2], value_len)
     elif message_id == MESSAGE_SHARD_REPLY:
-        head_len = encode_shard_reply_head(head, values[0], values[1], value_len)
+        head_len = encode_shard_reply_head(head, values[0], values[1], values[2], value_len)
     elif message_id == MESSAGE_REPLICA_REPLY:
         head_len = encode_replica_reply_head(head, values[0], values[1], values[2], value_len)
+    elif message_id == MESSAGE_SHARD_WRITE:
+        (shard.req_id, shard.flags, shard.deadline_ms, shard.clock, shard.stamp, shard.origin_node, shard.origin_boot,
+         shard.origin_worker, shard.sequence, shard.marks, shard.conflict_class, _) = values
+        shard.request_len = value_len
+        head_len = encode_shard_write_head(head, &shard)
     elif message_id == MESSAGE_HINT:
         head_len = hint_head_of(head, values, value_len)
     else:
@@ -271,6 +318,7 @@ def decode_hot(int message_id, bytes payload) -> tuple | None:
     cdef ShardReply reply
     cdef ReplicaReply replica
     cdef Replicate write
+    cdef ShardWrite shard
     cdef Hint hint
     if message_id == MESSAGE_SHARD_REQUEST:
         if not decode_shard_request(p, n, &request):
@@ -279,7 +327,13 @@ def decode_hot(int message_id, bytes payload) -> tuple | None:
     if message_id == MESSAGE_SHARD_REPLY:
         if not decode_shard_reply(p, n, &reply):
             return None
-        return (reply.req_id, reply.status, reply.reply[:reply.reply_len])
+        return (reply.req_id, reply.status, reply.stamp, reply.reply[:reply.reply_len])
+    if message_id == MESSAGE_SHARD_WRITE:
+        if not decode_shard_write(p, n, &shard):
+            return None
+        return (shard.req_id, shard.flags, shard.deadline_ms, shard.clock, shard.stamp, shard.origin_node,
+                shard.origin_boot, shard.origin_worker, shard.sequence, shard.marks, shard.conflict_class,
+                shard.request[:shard.request_len])
     if message_id == MESSAGE_REPLICA_REPLY:
         if not decode_replica_reply(p, n, &replica):
             return None

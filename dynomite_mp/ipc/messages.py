@@ -64,6 +64,7 @@ NODE_RETURN: Final = 0x5E
 NODE_EVENT: Final = 0x5F
 SHARD_REQUEST: Final = 0x60
 SHARD_REPLY: Final = 0x61
+SHARD_WRITE: Final = 0x62
 PING_PROBE: Final = 0x70
 
 _ROWS = (
@@ -307,9 +308,33 @@ _ROWS = (
         SHARD_REPLY,
         "shard_reply",
         "io > io",
-        ("req_id", "status", "reply"),
+        ("req_id", "status", "stamp", "reply"),
+        2,
+        "the answer to a SHARD_REQUEST or SHARD_WRITE; an unknown req_id belongs to a predecessor and is dropped; "
+        "status and stamp are for the extension of a peer's reply",
+        hot=True,
+        with_sender=True,
+    ),
+    Message(
+        SHARD_WRITE,
+        "shard_write",
+        "io > io",
+        (
+            "req_id",
+            "flags",
+            "deadline_ms",
+            "clock",
+            "stamp",
+            "origin_node",
+            "origin_boot",
+            "origin_worker",
+            "sequence",
+            "marks",
+            "conflict_class",
+            "request",
+        ),
         1,
-        "the answer to a SHARD_REQUEST; an unknown req_id belongs to a predecessor and is dropped",
+        "a SHARD_REQUEST of a peer, with what the extension of its frame said",
         hot=True,
         with_sender=True,
     ),

@@ -269,8 +269,11 @@ class IoProxy(WorkerProxy):
     def shard_request(self, req_id: int, flags: int, deadline_ms: int, request: bytes) -> bool:
         return self._send(messages.SHARD_REQUEST, req_id, flags, deadline_ms, request)
 
-    def shard_reply(self, req_id: int, status: int, reply: bytes) -> bool:
-        return self._send(messages.SHARD_REPLY, req_id, status, reply)
+    def shard_reply(self, req_id: int, status: int, stamp: int, reply: bytes) -> bool:
+        return self._send(messages.SHARD_REPLY, req_id, status, stamp, reply)
+
+    def shard_write(self, req_id: int, flags: int, deadline_ms: int, *rest: Any) -> bool:
+        return self._send(messages.SHARD_WRITE, req_id, flags, deadline_ms, *rest)
 
 
 class Proxies:

@@ -51,7 +51,7 @@ cdef class Answers(DataPath):
         if request.shard:
             request.state = REQUEST_ANSWERED
             self.slab.add(self.cells.shard_replies_sent, 1)
-            return (<ShardLink>self.shards[request.shard - 1]).send_reply(request.origin_id, p, n)
+            return (<ShardLink>self.shards[request.shard - 1]).send_reply(request, p, n)
         self.slab.observe(self.cells.request_latency + request.klass, self.now_ns - request.started_ns)
         return (<SourceConn>request.client).deliver(request, p, n)
 

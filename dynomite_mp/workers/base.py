@@ -80,10 +80,17 @@ class WorkerContext:
     slab_name: str
     keep_fds: frozenset[int]  # besides its own: the locks
     settings: Mapping[str, Any] = field(default_factory=dict)  # put in force since the node started
+    node_id: int = 1  # of this node, for as long as its data_dir lives
+    node_boot: int = 1  # how many times the node was started
 
     @property
     def name(self) -> str:
         return f"{self.role.label}[{self.index}]" if self.role is Role.IO else self.role.label
+
+    @property
+    def boot_id(self) -> int:
+        """Rises with every start of this process, whether the node or only the process was started again."""
+        return (self.node_boot << 16 | self.boot & 0xFFFF) & 0xFFFFFFFF
 
     @property
     def title(self) -> str:

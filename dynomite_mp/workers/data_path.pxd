@@ -2,10 +2,11 @@
 from libc.stdint cimport uint16_t, uint64_t
 
 from dynomite_mp.ipc.counters cimport SlabWriter
+from dynomite_mp.proto.dnode cimport Extension
 from dynomite_mp.proto.resp cimport RequestScan
 from dynomite_mp.workers.conn cimport Conn, PollSet
 from dynomite_mp.workers.io_cells cimport IoCells
-from dynomite_mp.workers.request cimport Slot
+from dynomite_mp.workers.request cimport Request, Slot
 
 
 cpdef enum:
@@ -53,6 +54,9 @@ cdef class DataPath(PollSet):
     cdef int target_changed(self, Conn target) except -1
     cdef void target_sent(self, Conn target, uint64_t waited_ns) noexcept
     cdef void target_mismatch(self, Conn target) noexcept
-    cdef int handle_peer(self, Conn source, const char* p, RequestScan* scan, bint is_forward) except -1
+    cdef int handle_peer(self, Conn source, const char* p, RequestScan* scan, bint is_forward,
+                         const Extension* extension) except -1
     cdef int peer_gossip(self, Conn source, const char* p, size_t n) except -1
+    cdef int heard_clock(self, Conn conn, uint64_t clock) except -1
+    cdef size_t describe_reply(self, Request* request, char* data) noexcept
     cdef void peer_opened(self, Conn source, int change) noexcept

@@ -9,10 +9,11 @@ What it is not: it does nothing itself.
 from libc.stdint cimport uint16_t, uint64_t
 
 from dynomite_mp.ipc.counters cimport SlabWriter
+from dynomite_mp.proto.dnode cimport Extension
 from dynomite_mp.proto.resp cimport RequestScan
 from dynomite_mp.workers.conn cimport Conn, PollSet
 from dynomite_mp.workers.io_cells cimport bind_cells
-from dynomite_mp.workers.request cimport Slot
+from dynomite_mp.workers.request cimport Request, Slot
 
 
 cdef class DataPath(PollSet):
@@ -69,13 +70,23 @@ cdef class DataPath(PollSet):
     cdef void target_mismatch(self, Conn target) noexcept:
         """A reply that no request waited for, or a request that was passed over."""
 
-    cdef int handle_peer(self, Conn source, const char* p, RequestScan* scan, bint is_forward) except -1:
+    cdef int handle_peer(self, Conn source, const char* p, RequestScan* scan, bint is_forward,
+                         const Extension* extension) except -1:
         """A whole request of a peer: for this node's datastore, or (is_forward) for all racks of this datacenter."""
         raise NotImplementedError
 
     cdef int peer_gossip(self, Conn source, const char* p, size_t n) except -1:
         """Gossip text of a C node."""
         raise NotImplementedError
+
+    cdef int heard_clock(self, Conn conn, uint64_t clock) except -1:
+        """A reply of another node told its time."""
+        return 0
+
+    cdef size_t describe_reply(self, Request* request, char* data) noexcept:
+        """The data field of a reply to one of our nodes; its length."""
+        data[0] = c"d"
+        return 1
 
     cdef void peer_opened(self, Conn source, int change) noexcept:
         """One inbound peer connection more, or (change -1) fewer."""

@@ -18,6 +18,7 @@ cdef enum:
     AS_BEFORE = 4                   # of to_lead: the request is not of class lead
 
     OUT_UNREACHABLE = 2             # it did not, will not, or says that it could not ask its datastore
+    OUT_AGAIN = 5                   # none yet: the write was sent once more
 
 
 cdef class Fanout(Writes):
@@ -44,6 +45,11 @@ cdef class Fanout(Writes):
     cdef bint may_read_on(self, Request* request) noexcept
     cdef int to_all_nodes(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1
     cdef int copy_to_racks(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1
+    cdef int to_each_rack(self, Request* request, const CommandRow* row, const char* p, size_t n,
+                          bint may_hold) except -1
+    cdef int send_again(self, Request* request, const char* p, size_t n) except -1
+    cdef int admission(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1
+    cdef int skip(self, Request* request, int rack) except -1
     cdef int to_node(self, Request* request, int rack, const CommandRow* row,
                      const char* p, size_t n, bint may_hold) except -1
     cdef int to_datastore(self, Request* request, int rack, const CommandRow* row,
@@ -60,6 +66,7 @@ cdef class Fanout(Writes):
     cdef int decide(self, Request* request, int verdict) except -1
     cdef int quorum_error(self, Request* request, int verdict) except -1
     cdef int remote_verdict(self, Request* request, bint is_good, const char* reply, size_t n) except -1
+    cdef int every_outcome(self, Request* request, int rack, int what, const char* reply, size_t n) except -1
     cdef int keep_reserve(self, Request* request, const char* reply, size_t n) except -1
     cdef int use_reserve(self, Request* request) except -1
     cdef int note_reply(self, Request* request, TargetConn conn, Slot* slot, int what,

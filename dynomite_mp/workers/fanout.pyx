@@ -33,6 +33,7 @@ from dynomite_mp.cluster.route cimport (
     NO_OWNER, PLAN_EACH_SAFE_QUORUM, PLAN_EFFECT, PLAN_LEAD, PLAN_LOCAL, PLAN_ONE_READ, PLAN_ONE_WRITE, PLAN_QUORUM,
     RouteTable,
 )
+from dynomite_mp.cluster.write_table cimport NOTE_APPLY, NOTE_APPLY_AND_COPY, NOTE_DUPLICATE
 from dynomite_mp.proto.buffer cimport buf_len, buf_ptr
 from dynomite_mp.proto.command_lookup cimport (
     ACCESS_WRITE, CONFLICT_LEAD, KEYS_NONE, ROUTING_ALL_NODES, ROUTING_LOCAL_NODE, ROUTING_RACK_OWNER,
@@ -40,7 +41,7 @@ from dynomite_mp.proto.command_lookup cimport (
 )
 from dynomite_mp.proto.dnode cimport (
     DNODE_HEADER_MOST, DNODE_REQ, EXTENSION_FORCE_READ, EXTENSION_LEAD, EXTENSION_LEVEL_SHIFT, EXTENSION_MOST,
-    Extension, encode_extension,
+    EXTENSION_NOT_EXECUTED, EXTENSION_STALE, Extension, encode_extension,
 )
 from dynomite_mp.proto.wire_errors cimport error_text
 from dynomite_mp.workers.conn cimport Conn
@@ -63,6 +64,7 @@ from dynomite_mp.errors import WIRE_ERRORS
 from dynomite_mp.proto.resp3_shape import reshape_frame
 
 cdef enum:
+    RESTAMPS_MOST = 3               # times that one write is sent again with a newer stamp
     SAME_DIGEST = 1                 # of a write that one of our nodes says it applied
     TEXT_ROOM = 320
 
@@ -106,8 +108,11 @@ cdef class Fanout(Writes):
             request.mode = PLAN_LOCAL
             if not request.is_local_only and not self.table.is_alone:
                 request.is_forced = True            # it asks about this node, not for a key
+            if request.is_write and self.is_stamping and request.stamp == 0 and row.key_kind != KEYS_NONE:
+                self.stamp(request)
             taken = self.to_datastore(request, self.table.my_rack, row, p, n, request.parent == NULL)
             if taken == DOWN:
+                request.reply_marks |= EXTENSION_NOT_EXECUTED
                 self.fail(request, request.error_code)
                 return REFUSED
             return taken
@@ -192,7 +197,7 @@ cdef class Fanout(Writes):
 
     cdef int copy_to_racks(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1:
         """Every rack's owner, this rack's first: only that one may make the source wait."""
-        cdef int i, taken, rack
+        cdef int taken
         if request.mode != PLAN_ONE_WRITE and request.replies == NULL:
             request.replies = reply_set_new(self.table.racks)
             if request.replies == NULL:
@@ -203,12 +208,23 @@ cdef class Fanout(Writes):
         request.primary = <uint16_t>self.table.my_rack
         if request.is_write:
             self.expect(request)
+            if self.is_stamping and request.stamp == 0:
+                self.stamp(request)
         request.remote_pending = <uint16_t>self.table.remote_dcs if request.mode == PLAN_EACH_SAFE_QUORUM else 0
+        taken = self.to_each_rack(request, row, p, n, request.parent == NULL)
+        if taken == HOLD:
+            request.refs -= 1
+            return HOLD
+        request_release(request)
+        return TAKEN
+
+    cdef int to_each_rack(self, Request* request, const CommandRow* row, const char* p, size_t n,
+                          bint may_hold) except -1:
+        cdef int i, taken, rack
         for i in range(self.table.racks):
             rack = (self.table.my_rack + i) % self.table.racks
-            taken = self.to_node(request, rack, row, p, n, i == 0 and request.parent == NULL)
+            taken = self.to_node(request, rack, row, p, n, i == 0 and may_hold)
             if taken == HOLD:
-                request.refs -= 1
                 return HOLD
             if taken == DOWN:
                 if request.is_owed:
@@ -219,8 +235,19 @@ cdef class Fanout(Writes):
             if self.remote.send(request, row, p, n, self.now_ns, ACK_NONE if request.remote_pending == 0 else (
                     ACK_WRITE if request.is_write else ACK_READ)) < 0 and request.remote_pending:
                 self.remote_verdict(request, False, NULL, 0)
-        request_release(request)
         return TAKEN
+
+    cdef int send_again(self, Request* request, const char* p, size_t n) except -1:
+        """A write that this rack's owner found too old: once more to all, with a stamp above what is there."""
+        cdef bytes copy = p[:n]                     # p is part of a buffer that may move now
+        request.is_restamped += 1
+        self.stamp(request)
+        self.slab.add(self.cells.restamped_writes, 1)
+        request.refs += 1
+        request.pending += <uint16_t>(self.table.racks - 1)     # the outcome at hand is not counted
+        self.to_each_rack(request, command_row(request.command), copy, n, False)
+        request_release(request)
+        return 0
 
     cdef int to_node(self, Request* request, int rack, const CommandRow* row,
                      const char* p, size_t n, bint may_hold) except -1:
@@ -250,6 +277,7 @@ cdef class Fanout(Writes):
         if (self.node_state != STATE_NORMAL or self.is_catching_up) and not self.state_allows(request):
             return DOWN
         if self.holds_keys and request.is_write and self.hold_write(request, rack, row, p, n):
+            request.is_late = True
             return TAKEN
         if conn is None:
             if self.connect_on_demand is not None and may_hold:
@@ -262,6 +290,8 @@ cdef class Fanout(Writes):
             return DOWN
         if may_hold and buf_len(&conn.outbuf) > self.datastore_bytes:
             return HOLD
+        if request.stamp and self.is_stamping and self.admission(request, row, p, n) != NOTE_APPLY:
+            return self.skip(request, rack)
         slot = conn.enqueue(NULL, 0, p, n)
         if slot == NULL:
             request.error_code = E_NO_MEMORY
@@ -277,6 +307,31 @@ cdef class Fanout(Writes):
             slot.bucket = self.order.sent(request.group, order_bucket(request.token), request.is_wide)
         self.slab.add(self.cells.store_requests[2 * request.group + request.is_write], 1)
         self.slab.add(self.cells.store_request_bytes[2 * request.group + request.is_write], n)
+        return TAKEN
+
+    cdef int admission(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1:
+        """NOTE_APPLY, or why the datastore is not to have a write. One of this coordinator gets a newer stamp."""
+        cdef int verdict = self.note(request, row, p, n)
+        if verdict <= NOTE_APPLY_AND_COPY:
+            return NOTE_APPLY
+        if request.is_foreign or request.is_late or verdict == NOTE_DUPLICATE:
+            if verdict != NOTE_DUPLICATE:
+                request.reply_marks |= EXTENSION_STALE
+                request.stamp = self.recent.newest
+            return verdict
+        self.clock.pass_over(self.recent.newest)
+        self.stamp(request)
+        self.slab.add(self.cells.restamped_writes, 1)
+        self.note(request, row, p, n)
+        return NOTE_APPLY
+
+    cdef int skip(self, Request* request, int rack) except -1:
+        """A write that is a success without the datastore."""
+        self.slab.add(self.cells.skipped_writes, 1)
+        if request.mode == PLAN_LOCAL:
+            self.complete(request, b"+OK\r\n", 5)
+        else:
+            self.outcome(request, rack, OUT_GOOD, b"+OK\r\n", 5, NULL, 0)
         return TAKEN
 
     cdef bint hold_write(self, Request* request, int rack, const CommandRow* row, const char* p, size_t n) except -1:
@@ -300,7 +355,8 @@ cdef class Fanout(Writes):
         """One frame to a node of this datacenter: TAKEN, DOWN, or HOLD when it is over its budget."""
         cdef PeerOutConn conn = <PeerOutConn>self.peers[node * self.peer_count + request.token % self.peer_count]
         cdef char[DNODE_HEADER_MOST + EXTENSION_MOST] head
-        cdef char[EXTENSION_MOST] data
+        cdef char[EXTENSION_MOST] own
+        cdef const char* data = b"d"
         cdef size_t data_len = 1
         cdef Extension extension
         cdef Slot* slot
@@ -316,15 +372,17 @@ cdef class Fanout(Writes):
             request.error_code = E_PEER_TIMEOUT
             self.slab.add(self.cells.peer_dropped, 1)
             return DOWN
-        data[0] = c"d"
-        if conn.is_ours and (request.group == GROUP_RESP3 or request.mode == PLAN_LEAD or request.is_forced):
+        if request.stamp and request.mode != PLAN_LEAD and conn.is_ours:
+            data_len = self.describe_write(request, &data)
+        elif conn.is_ours and (request.group == GROUP_RESP3 or request.mode == PLAN_LEAD or request.is_forced):
             memset(&extension, 0, sizeof(Extension))
             extension.protocol = 3 if request.group == GROUP_RESP3 else 2
             if request.mode == PLAN_LEAD:
                 extension.flags = EXTENSION_LEAD | <uint32_t>request.level << EXTENSION_LEVEL_SHIFT
             elif request.is_forced:
                 extension.flags = EXTENSION_FORCE_READ
-            data_len = encode_extension(data, &extension)
+            data = own
+            data_len = encode_extension(own, &extension)
         slot = conn.enqueue_frame(head, DNODE_REQ, data, data_len, p, n)
         if slot == NULL:
             request.error_code = E_NO_MEMORY
@@ -362,24 +420,36 @@ cdef class Fanout(Writes):
             shaped = reshape_frame(request.command, buf_ptr(&conn.outbuf)[slot.head_len:slot.size], p[:n])
             p, n = shaped, len(shaped)
         if request.is_owed:
-            self.note_reply(request, conn, slot, what, p, n)
+            what = self.note_reply(request, conn, slot, what, p, n)
+            if what == OUT_AGAIN:
+                request_release(request)
+                return 0
         self.outcome(request, slot.rack, what, p, n, buf_ptr(&conn.outbuf) + slot.head_len, slot.size - slot.head_len)
         request_release(request)
         return 0
 
     cdef int note_reply(self, Request* request, TargetConn conn, Slot* slot, int what,
                         const char* reply, size_t reply_len) except -1:
-        """What a replica's reply to a write says of its copy."""
-        cdef const char* p
+        """What a replica's reply to a write says of its copy; the outcome, or OUT_AGAIN: it is on its way once more."""
+        cdef const char* p = buf_ptr(&conn.outbuf) + slot.head_len
         cdef size_t n = slot.size - slot.head_len
-        if what == OUT_GOOD and request.is_taken:
-            return 0
-        p = buf_ptr(&conn.outbuf) + slot.head_len
+        cdef uint32_t marks = 0 if slot.is_write else (<PeerOutConn>conn).reply_marks
+        if marks & EXTENSION_NOT_EXECUTED:
+            self.missed(request, conn, HINT_MISSED, p, n)
+            return OUT_UNREACHABLE
+        if (marks & EXTENSION_STALE and slot.rack == request.primary and not request.is_foreign
+                and request.mode < PLAN_LEAD and request.is_restamped < RESTAMPS_MOST):
+            self.clock.pass_over((<PeerOutConn>conn).reply_stamp)
+            self.send_again(request, p, n)
+            return OUT_AGAIN
         if what == OUT_GOOD:
-            return self.one_good(request, p, n)
-        if what == OUT_ERROR:
-            return self.one_refused(request, slot.rack, p, n)
-        return self.missed(request, conn, HINT_MISSED if says_unasked(reply, reply_len) else HINT_UNKNOWN, p, n)
+            if not request.is_taken:
+                self.one_good(request, p, n)
+        elif what == OUT_ERROR:
+            self.one_refused(request, slot.rack, p, n)
+        else:
+            self.missed(request, conn, HINT_MISSED if says_unasked(reply, reply_len) else HINT_UNKNOWN, p, n)
+        return what
 
     cdef int target_expired(self, Conn target, Slot* slot, const char* p, size_t n) except -1:
         cdef TargetConn conn = <TargetConn>target
@@ -514,6 +584,8 @@ cdef class Fanout(Writes):
 
     cdef int one_write_outcome(self, Request* request, int rack, int what, const char* reply, size_t n) except -1:
         """This rack's reply is the answer; when it will not come, the first other rack's."""
+        if request.is_foreign:
+            return self.every_outcome(request, rack, what, reply, n)
         if rack == request.primary:
             if what != OUT_UNREACHABLE:
                 return self.complete(request, reply, n)
@@ -528,6 +600,16 @@ cdef class Fanout(Writes):
         if request.pending == 0:
             return self.use_reserve(request) if request.has_reserve else self.fail(request, request.error_code)
         return 0
+
+    cdef int every_outcome(self, Request* request, int rack, int what, const char* reply, size_t n) except -1:
+        """A write of another datacenter: answered when every rack has it, or its miss is on record."""
+        if what != OUT_UNREACHABLE and not request.has_reserve:
+            self.keep_reserve(request, reply, n)
+        if request.pending:
+            return 0
+        if request.has_reserve:
+            return self.use_reserve(request)
+        return self.complete(request, b"+OK\r\n", 5) if request.is_owed else self.fail(request, request.error_code)
 
     cdef int keep_reserve(self, Request* request, const char* reply, size_t n) except -1:
         if n <= sizeof(request.reserve):
@@ -643,6 +725,7 @@ cdef class Fanout(Writes):
         """A new topology; `conns` are the PeerOutConn to keep, each with its new node (its attribute `node`)."""
         cdef PeerOutConn conn
         self.table = table
+        self.is_stamping = self.recent is not None and (table.racks > 1 or table.has_remote)
         self.peer_count = peer_count
         self.peers = [None] * (table.nodes * peer_count)
         for item in conns:

@@ -12,9 +12,7 @@ What it is not: the protocol is cluster/membership.py. Without `enable_gossip` t
 Invariant: a reader that (re)started is sent the topology again.
 """
 
-import json
 import logging
-import secrets
 import time
 from typing import Any
 
@@ -53,10 +51,9 @@ class GossipWorker(Worker):
         base = SeedList(config.dyn_seeds)
         listen = (config.dyn_listen.host or "127.0.0.1", config.dyn_listen.port)
         advertise = (config.advertise.host, config.advertise.port) if config.advertise else None
-        node_id, boot = next_boot(self.context)
         profile = profile_of(config, await advertised(listen, advertise, base))
         settings = GossipSettings(
-            Identity(node_id, boot, profile, NodeState.NORMAL),
+            Identity(self.context.node_id, self.context.boot_id, profile, NodeState.NORMAL),
             listen,
             key=config.cluster_key.encode() if config.cluster_key else None,
             secure=config.secure_server_option,
@@ -145,17 +142,3 @@ def profile_of(config: Config, address: tuple[str, int]) -> Profile:
         hash_tag=config.hash_tag,
         version=__version__,
     )
-
-
-def next_boot(context: WorkerContext) -> tuple[int, int]:
-    """(node id, boot number): kept in data_dir, so that a node is known again; the boot number rises at every start."""
-    path = context.data_dir / "node.json"
-    try:
-        known = json.loads(path.read_text())
-        node_id, boot = int(known["node_id"]), int(known["boot"]) + 1
-    except (OSError, ValueError, KeyError, TypeError):
-        node_id, boot = secrets.randbits(63) | 1, 1
-    fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps({"node_id": node_id, "boot": boot}))
-    fresh.replace(path)
-    return node_id, boot

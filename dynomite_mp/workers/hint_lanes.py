@@ -301,6 +301,10 @@ class HintLanes:
         made = self._queue_logs[datacenter] = HintLog(path, self._bounds.bytes_max)
         return made
 
+    def logs(self) -> dict[str, HintLog]:
+        """By the address of the replica, or the name of the datacenter."""
+        return {address: lane.log for address, lane in self._lanes.items()} | self._queue_logs
+
     def log_of(self, node: bytes) -> HintLog:
         return self.lane(node.decode()).log
 

@@ -22,6 +22,7 @@ cdef class HintLog:
     cdef readonly uint64_t records  # that are not acknowledged
     cdef readonly uint64_t lost     # records that could not be kept, since this process started
     cdef readonly int dirty_reason
+    cdef readonly uint64_t dirty_marks      # times that something was given up, since this process began
     cdef readonly uint64_t dirty_since_ms
     cdef readonly str trouble       # what the system said when a write failed last
     cdef uint64_t segment_bytes

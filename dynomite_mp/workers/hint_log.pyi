@@ -16,6 +16,7 @@ class HintLog:
     records: int
     lost: int
     dirty_reason: int
+    dirty_marks: int
     dirty_since_ms: int
     trouble: str
     def __init__(self, path: Path, bytes_max: int, segment_bytes: int = ...) -> None: ...

@@ -455,6 +455,7 @@ cdef class HintLog:
 
     def mark_dirty(self, int reason, uint64_t now_ms):
         """Whether it was not before."""
+        self.dirty_marks += 1
         if self.dirty_reason:
             return False
         self.dirty_reason = reason

@@ -52,6 +52,9 @@ cdef struct IoCells:
     int lead_effects
     int lead_unknown
     int refused_writes
+    int skipped_writes
+    int restamped_writes
+    int clock_skews
     int request_latency   # histograms: the first command class's place
     int datastore_latency
     int payload_size

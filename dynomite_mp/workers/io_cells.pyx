@@ -48,11 +48,9 @@ cdef void bind_cells(IoCells* cells):
     cells.dnode_response_bytes = cell_index("dnode_client_response_bytes")
     cells.dnode_queue = histogram_index("dnode_client_out_queue_length")
     cells.fragments = cell_index("fragments")
-    cells.missed_writes = cell_index("missed_writes")
     cells.lead_executed = cell_index("lead_executed")
     cells.lead_effects = cell_index("lead_effects")
     cells.lead_unknown = cell_index("lead_unknown")
-    cells.refused_writes = cell_index("refused_writes")
     cells.peer_in_length = histogram_index("peer_in_queue_length")
     cells.peer_out_length = histogram_index("peer_out_queue_length")
     cells.peer_latency = histogram_index("cross_zone_latency")
@@ -64,7 +62,17 @@ cdef void bind_cells(IoCells* cells):
     cells.client_queue = histogram_index("client_out_queue_length")
     cells.in_queue = histogram_index("server_in_queue_length")
     cells.out_queue = histogram_index("server_out_queue_length")
+    bind_write_cells(cells)
     bind_group_cells(cells)
+
+
+cdef void bind_write_cells(IoCells* cells):
+    """Of what becomes of writes at their replicas."""
+    cells.missed_writes = cell_index("missed_writes")
+    cells.refused_writes = cell_index("refused_writes")
+    cells.skipped_writes = cell_index("skipped_writes")
+    cells.restamped_writes = cell_index("restamped_writes")
+    cells.clock_skews = cell_index("clock_skews")
 
 
 cdef void bind_group_cells(IoCells* cells):

@@ -34,24 +34,26 @@ Invariants:
 
 import logging
 
-from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memset
 
 from cpython.ref cimport Py_INCREF
 
 from dynomite_mp.cluster.route cimport LEVEL_EACH_SAFE_QUORUM
-from dynomite_mp.cluster.token cimport hash_tag_span, token_of
+from dynomite_mp.cluster.write_table cimport key_hash
 from dynomite_mp.ipc.counters cimport SlabWriter
 from dynomite_mp.proto.buffer cimport buf_clear, buf_free, buf_init, buf_len, buf_ptr
 from dynomite_mp.proto.command_lookup cimport (
-    ACCESS_WRITE, KEYS_NONE, KEYS_RANGE, LOCAL_HELLO, LOCAL_PING, LOCAL_RESET, ROUTING_ANSWERED,
+    ACCESS_WRITE, EFFECT_EXPIRE_AT, KEYS_NONE, KEYS_RANGE, LOCAL_HELLO, LOCAL_PING, LOCAL_RESET, ROUTING_ANSWERED,
     ROUTING_REFUSED, SPLIT_NONE, SPLIT_PAIRS, CommandRow, arity_fits, command_lookup, command_row, subcommand_lookup,
 )
-from dynomite_mp.proto.dnode cimport EXTENSION_FORCE_READ
+from dynomite_mp.proto.dnode cimport EXTENSION_FORCE_READ, EXTENSION_STAMP, Extension
+from dynomite_mp.proto.effects cimport conflict_of
+from dynomite_mp.proto.expiry cimport EXPIRY_ABSOLUTE, absolute_expiry
 from dynomite_mp.proto.fragment cimport Fragments
 from dynomite_mp.proto.resp cimport (
-    FRAME_OK, ArgWalk, KeyWalk, RequestScan, Span, inline_to_array, next_request, request_key, request_refusal,
+    FRAME_OK, ArgWalk, KeyWalk, RequestScan, Span, arg_is, inline_to_array, next_request, request_key, request_refusal,
     walk_args, walk_key, walk_keys, walk_next,
 )
 from dynomite_mp.proto.wire_errors cimport (
@@ -72,7 +74,7 @@ from dynomite_mp.workers.request cimport (
     Request, queue_len, queue_push, request_new, request_release, slots_len,
 )
 from dynomite_mp.workers.shard_link cimport (
-    OFFER_FAILED, OFFER_FULL, SHARD_NOTHING, SHARD_TOOK_REPLY, SHARD_TOOK_REQUEST, ShardLink,
+    IS_BEHIND, OFFER_FAILED, OFFER_FULL, SHARD_NOTHING, SHARD_TOOK_REPLY, SHARD_TOOK_REQUEST, ShardLink,
 )
 from dynomite_mp.workers.source_conn cimport SourceConn
 from dynomite_mp.workers.target_conn cimport queue_figures
@@ -109,6 +111,7 @@ cdef class IoPath(KeyHolds):
 
     def __cinit__(self, *args, **kwargs):
         buf_init(&self.inline_array)
+        buf_init(&self.absolute)
 
     def __init__(self, schedule_turn, schedule_tick, SlabWriter slab, sessions, table, *, shard_index=0, shard_count=1,
                  datastore_connections=1):
@@ -124,6 +127,7 @@ cdef class IoPath(KeyHolds):
 
     def __dealloc__(self):
         buf_free(&self.inline_array)
+        buf_free(&self.absolute)
         free(self.groups)
 
     def configure(self, *, hash_name, hash_tag, timeout_ms, peer_timeout_ms, peer_silence_ms, client_soft_bytes,
@@ -196,13 +200,17 @@ cdef class IoPath(KeyHolds):
                             client.group | (client.write_level if row.access == ACCESS_WRITE
                                             else client.read_level) << LEVEL_SHIFT)
 
-    cdef int handle_peer(self, Conn conn, const char* p, RequestScan* scan, bint is_forward) except -1:
+    cdef int handle_peer(self, Conn conn, const char* p, RequestScan* scan, bint is_forward,
+                         const Extension* extension) except -1:
         """The same for a peer's request."""
         cdef PeerInConn peer = <PeerInConn>conn
         cdef CommandRow* row
+        cdef uint32_t flags
         self.slab.add(self.cells.dnode_requests, 1)
         self.slab.add(self.cells.dnode_request_bytes, scan.pos)
         if is_for_node(p, scan):
+            if scan.argc == 3 and arg_is(p, &scan.args[1], b"key"):
+                return self.serve_key(peer, p, scan)
             return self.serve_node(peer, p, scan)
         row = self.lookup(p, scan)
         if row == NULL:
@@ -213,11 +221,35 @@ cdef class IoPath(KeyHolds):
             if row.local_code == LOCAL_PING:
                 return self.answer(peer, b"+PONG\r\n", 7)
             return self.refuse(peer, E_SEVERAL_NODES)
+        flags = peer.group | (WITH_FORWARD if is_forward else WITH_LOCAL_ONLY)
         if peer.asks_lead:
-            return self.forward(peer, p, scan, row, peer.group | WITH_LOCAL_ONLY | WITH_LEAD
-                                | peer.asked_level << LEVEL_SHIFT)
-        return self.forward(peer, p, scan, row, peer.group | (WITH_FORWARD if is_forward else WITH_LOCAL_ONLY) | (
-            WITH_FORCE if peer.frame_marks & EXTENSION_FORCE_READ else 0))
+            flags = peer.group | WITH_LOCAL_ONLY | WITH_LEAD | peer.asked_level << LEVEL_SHIFT
+        if extension != NULL and extension.flags & EXTENSION_FORCE_READ:
+            flags |= WITH_FORCE
+        self.incoming = extension
+        try:
+            return self.forward(peer, p, scan, row, flags)
+        finally:
+            self.incoming = NULL
+
+    cdef int serve_key(self, PeerInConn peer, const char* p, RequestScan* scan) except -1:
+        """`DYNO KEY key`: what the io worker of the key's shard knows of recent writes to it."""
+        cdef Place place
+        cdef Request* request
+        cdef bytes key = p[scan.args[2].off:scan.args[2].off + scan.args[2].len]
+        cdef bytes answer
+        place_init(&place, 0, WITH_LOCAL_ONLY)
+        self.token(key, len(key), &place.token)
+        place.shard = self.shard_of(place.token)
+        if place.shard == self.shard_index:
+            answer = self.key_answer(key)
+            return self.answer(peer, answer, len(answer))
+        request = self.admit(peer, command_row(command_lookup(b"dyno", 4)), scan.pos)
+        if request == NULL:
+            return self.refuse(peer, E_NO_MEMORY)
+        if self.to_shard(request, &place, p, scan.pos) == HOLD:
+            self.fail(request, E_SPILL_FAILED)
+        return TAKEN
 
     cdef int forward(self, SourceConn source, const char* p, RequestScan* scan, const CommandRow* row,
                      uint32_t flags) except -1:
@@ -225,14 +257,15 @@ cdef class IoPath(KeyHolds):
         cdef Place place
         cdef int code, taken
         cdef Request* request
+        cdef RequestScan rewritten
         if row.options:
             code = request_refusal(p, scan, row)
             if code:
                 return self.refuse(source, <uint16_t>code)
-        place.shard = self.shard_index
-        place.token = 0
-        place.is_wide = False
-        place.flags = flags
+        if row.effect == EFFECT_EXPIRE_AT and self.is_stamping and scan.argc > 3 and self.make_absolute(
+                p, scan, row, flags, &rewritten):
+            p, scan = buf_ptr(&self.absolute), &rewritten
+        place_init(&place, self.shard_index, flags)
         code = self.place(p, scan, row, &place) if row.key_kind != KEYS_NONE else 0
         if code > 0:
             return self.refuse(source, <uint16_t>code)
@@ -256,6 +289,17 @@ cdef class IoPath(KeyHolds):
             self.slab.add(self.cells.pauses, 1)
             source.set_pause(PAUSE_BUDGET)
         return TAKEN
+
+    cdef bint make_absolute(self, const char* p, RequestScan* scan, const CommandRow* row, uint32_t flags,
+                            RequestScan* rewritten) except -1:
+        """A relative expiry made absolute, once, by the coordinator; whether there is a rewritten request."""
+        if flags & WITH_LOCAL_ONLY or (self.incoming != NULL and self.incoming.fields & EXTENSION_STAMP):
+            return False
+        buf_clear(&self.absolute)
+        if absolute_expiry(row, p, scan, <int64_t>(self.turn_unix_ns() // MS), &self.absolute) != EXPIRY_ABSOLUTE:
+            return False
+        memset(rewritten, 0, sizeof(RequestScan))
+        return next_request(buf_ptr(&self.absolute), buf_len(&self.absolute), rewritten) == FRAME_OK
 
     cdef Request* admit(self, SourceConn source, const CommandRow* row, size_t size) noexcept:
         """A request at the tail of the source's queue; NULL when memory is out."""
@@ -283,6 +327,11 @@ cdef class IoPath(KeyHolds):
         request.is_forwarded = (place.flags & WITH_FORWARD) != 0
         request.is_forced = (place.flags & WITH_FORCE) != 0
         request.is_lead_asked = (place.flags & WITH_LEAD) != 0
+        request.key_hash = place.key_hash
+        if not request.is_foreign:
+            request.conflict = place.conflict
+            if self.incoming != NULL:
+                self.adopt_extension(request, self.incoming)
         if place.shard != self.shard_index:
             return self.to_shard(request, place, p, n)
         return self.dispatch(request, row, p, n)
@@ -319,9 +368,8 @@ cdef class IoPath(KeyHolds):
             fragments.part(i, &q, &n)
             memset(&inner, 0, sizeof(RequestScan))
             next_request(q, n, &inner)
-            place.shard = self.shard_index
+            place_init(&place, self.shard_index, flags)
             place.is_wide = True
-            place.flags = flags
             self.place(q, &inner, row, &place)
             self.send_on(part, row, &place, q, n)
             request_release(part)
@@ -349,6 +397,9 @@ cdef class IoPath(KeyHolds):
         if not self.token(p + key.off, key.len, &place.token):
             place.flags |= WITH_LOCAL_ONLY          # an empty hash tag: this node's, whatever the rack (2.4)
         place.shard = self.shard_of(place.token)
+        if row.access == ACCESS_WRITE and self.is_stamping:
+            place.key_hash = key_hash(p + key.off, key.len)
+            place.conflict = <uint8_t>conflict_of(row, p, scan)
         if row.key_kind == KEYS_RANGE and row.last_key == row.first_key:
             return 0
         if walk_keys(&walk, p, scan, row) < 0:
@@ -378,15 +429,6 @@ cdef class IoPath(KeyHolds):
         self.groups[self.group_count] = group
         self.group_count += 1
         return True
-
-    cdef bint token(self, const char* key, size_t n, uint32_t* token) noexcept:
-        """Token of a key by hash function and hash tag; False: the tag is empty."""
-        cdef const char* part = key
-        cdef size_t part_len = n
-        if self.has_tag:
-            hash_tag_span(key, n, self.tag_open, self.tag_close, &part, &part_len)
-        token[0] = token_of(self.hash_kind, part, part_len)
-        return part_len > 0 or n == 0
 
     cdef uint32_t shard_of(self, uint32_t token) noexcept:
         # Mixed first: short hashes (crc32 has 15 bits) must spread over the workers too.
@@ -515,6 +557,8 @@ cdef class IoPath(KeyHolds):
                 if what == SHARD_TOOK_REPLY:
                     self.in_flight -= 1
                     self.slab.add(self.cells.shard_replies_received, 1)
+                    if link.reply_status:
+                        self.take_status(request, link)
                     self.complete(request, p, n)
                     request_release(request)
                 elif what == SHARD_TOOK_REQUEST and self.serve_shard_request(link, request, p, n) == HOLD:
@@ -526,6 +570,20 @@ cdef class IoPath(KeyHolds):
                 self.want_turn()
         return 0
 
+    cdef int shard_key(self, Request* request, const char* p, RequestScan* scan) except -1:
+        """Another io worker was asked what this one knows of a key."""
+        cdef bytes answer = self.key_answer(p[scan.args[2].off:scan.args[2].off + scan.args[2].len])
+        self.complete(request, answer, len(answer))
+        request_release(request)
+        return 0
+
+    cdef int take_status(self, Request* request, ShardLink link) except -1:
+        """What another io worker's reply says besides, for the peer that asked."""
+        request.reply_marks = <uint8_t>link.reply_status
+        request.is_behind = (link.reply_status & IS_BEHIND) != 0
+        request.stamp = link.reply_stamp
+        return self.follow(None, link.reply_stamp) if self.is_stamping else 0
+
     cdef int serve_shard_request(self, ShardLink link, Request* request, const char* p, size_t n) except -1:
         """A request that another io worker read from its source; its reply goes back over the ring."""
         cdef RequestScan scan
@@ -535,14 +593,18 @@ cdef class IoPath(KeyHolds):
         memset(&scan, 0, sizeof(RequestScan))
         if next_request(p, n, &scan) != FRAME_OK:
             raise ValueError(f"io worker {link.peer_index} sent a request that is none")
+        if is_for_node(p, &scan):
+            self.shard_key(request, p, &scan)
+            return TAKEN
         row = self.lookup(p, &scan)
         if row == NULL:
             raise ValueError(f"io worker {link.peer_index} sent a command that is none")
         request.started_ns = self.now_ns
         request.command = row.id
         request.klass = row.klass
-        place.flags = link.flags
-        place.is_wide = False
+        if request.is_foreign and self.is_stamping:
+            self.adopt(request, link.clock)
+        place_init(&place, self.shard_index, link.flags)
         self.place(p, &scan, row, &place)
         place.shard = self.shard_index
         taken = self.send_on(request, row, &place, p, n)
@@ -700,6 +762,12 @@ cdef class IoPath(KeyHolds):
             if isinstance(item, SourceConn):
                 source = <SourceConn>item
                 source.finish()
+
+
+cdef inline void place_init(Place* place, uint32_t shard, uint32_t flags) noexcept nogil:
+    memset(place, 0, sizeof(Place))
+    place.shard = shard
+    place.flags = flags
 
 
 cdef list arguments(const char* p, RequestScan* scan):

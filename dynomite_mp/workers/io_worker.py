@@ -48,6 +48,7 @@ log = logging.getLogger("dynomite_mp.io")
 TICK_S = 0.010
 PRESSURE_S = 0.1
 ACCEPT_PAUSE_S = 0.1
+SKEW_REPORT_S = 60.0
 CALL_ID_BITS = 40  # ids of calls do not repeat after a restart of this process
 FIRST_DATASTORE_S = 2.0  # clients are accepted once the datastore answers, or after this long
 LIVE_SETTINGS: dict[str, Callable[[Any], Any]] = {
@@ -107,6 +108,8 @@ class IoWorker(Worker):
             is_secured=secured_by(config.secure_server_option),
             on_change=self._on_peer_change,
         )
+        self._skews: dict[str, float] = {}
+        self._set_identity()
         self._mesh.swap(topology)
         self._episode = 0  # how many times this node may have missed writes, in the life of this process
         self._is_serving = False
@@ -120,6 +123,29 @@ class IoWorker(Worker):
                 self._path.set_shard(sender.index, self._shard_link(sender, ring))
         if has_replicas(topology):
             self._open_remote_lane()
+
+    def _set_identity(self) -> None:
+        """Who stamps writes here."""
+        context, config = self.context, self.config
+        self._path.set_identity(
+            context.node_id,
+            context.boot_id,
+            context.index,
+            skew_max_ms=config.max_clock_skew_ms,
+            shift_ms=config.debug_clock_offset_ms,
+            on_skew=self._on_skew,
+        )
+
+    def _on_skew(self, address: str) -> None:
+        """A node's clock is too far ahead: said once a minute for each."""
+        now_s = self._loop.time()
+        if now_s - self._skews.get(address, -math.inf) >= SKEW_REPORT_S:
+            self._skews[address] = now_s
+            log.error(
+                "the clock of %s is more than max_clock_skew_ms (%d) ahead of this node's; set the clocks",
+                address or "another node",
+                self.config.max_clock_skew_ms,
+            )
 
     def _open_remote_lane(self) -> None:
         """To the replication process; only with other racks or datacenters."""

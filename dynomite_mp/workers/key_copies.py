@@ -83,6 +83,7 @@ class KeyCopies:
         self._room = asyncio.Semaphore(BATCHES)
         self._under_way: dict[bytes, asyncio.Future[str]] = {}
         self._next: dict[bytes, asyncio.Future[str]] = {}  # wanted, not yet begun
+        self._given: dict[bytes, Sequence[str]] = {}  # sources of keys, where whoever wants the copy knows them
         self._pump: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.copied = 0
@@ -102,17 +103,21 @@ class KeyCopies:
             slab.count(name, total - self._counted.get(name, 0))
             self._counted[name] = total
 
-    async def on_call(self, keys: Sequence[bytes]) -> list[bytes]:
+    async def on_call(self, keys: Sequence[bytes], sources: Sequence[str] = ()) -> list[bytes]:
         """Another node asks this one to copy keys of its own; answered when that is done, with those that failed."""
         try:
-            await self.copy(keys)
+            await self.copy(keys, sources)
         except CopyError as failure:
             return list(failure.keys)
         return []
 
-    async def copy(self, keys: Iterable[bytes]) -> None:
-        """Make keys of this node as they are elsewhere; a copy that began before does not count. CopyError."""
-        futures = {key: self._want(key) for key in keys}
+    async def copy(self, keys: Iterable[bytes], sources: Sequence[str] = ()) -> None:
+        """Make keys of this node as they are elsewhere, of `sources` if any are given; a copy that began before does
+        not count. CopyError."""
+        wanted = list(keys)
+        futures = {key: self._want(key) for key in wanted}
+        if sources:
+            self._given.update(dict.fromkeys(wanted, sources))
         if futures:
             await asyncio.wait(futures.values())
         failed = {key: future.result() for key, future in futures.items() if future.result()}
@@ -131,6 +136,27 @@ class KeyCopies:
         if self._pump is None or self._pump.done():
             self._pump = asyncio.get_running_loop().create_task(self._run())
         return future
+
+    async def known(self, keys: Sequence[bytes]) -> dict[bytes, Known]:
+        """What the write tables of this node know of keys: they are held for the moment that it takes to ask."""
+        found: dict[bytes, Known] = {}
+        for start in range(0, len(keys), BATCH):
+            asked = [key for key in keys[start : start + BATCH] if key not in self._under_way]
+            copy_id = next(self._ids)
+            batch = self._batches[copy_id] = _Batch(self._io_workers)
+            try:
+                for index in range(self._io_workers):
+                    self._io(index).key_hold(copy_id, asked)
+                async with asyncio.timeout(HELD_S):
+                    await batch.all_held.wait()
+                found |= batch.held
+            except TimeoutError:
+                log.warning("an io worker does not say what it knows of %d keys", len(asked))
+            finally:
+                del self._batches[copy_id]
+                for index in range(self._io_workers):
+                    self._io(index).key_release(copy_id)
+        return found
 
     # ---- batches
 
@@ -167,6 +193,8 @@ class KeyCopies:
             self._room.release()
             for key, future in batch.items():
                 self._under_way.pop(key, None)
+                if key not in self._next:
+                    self._given.pop(key, None)
                 if not future.done():
                     future.set_result(why if key in left else "")
             self.failed += len(left)
@@ -227,7 +255,7 @@ class KeyCopies:
         by_source: dict[str, list[bytes]] = {}
         order: dict[bytes, list[str]] = {}
         for key in keys:
-            order[key] = self.sources.of(key)
+            order[key] = list(self._given.get(key) or self.sources.of(key))
             for address in order[key]:
                 by_source.setdefault(address, []).append(key)
 

@@ -39,7 +39,8 @@ cdef class KeyHolds(PeerService):
     cdef CopySource copy_source
     cdef KeyHold passing            # whose write is just going on
 
-    cdef bint token(self, const char* key, size_t n, uint32_t* token) noexcept
+    cdef bint is_busy(self, bytes key) noexcept
+    cdef bytes key_answer(self, bytes key)
     cdef uint32_t shard_of(self, uint32_t token) noexcept
     cdef int give_up(self, KeyHold hold) except -1
     cdef int command_done(self, KeyHold hold, bytes reply) except -1

@@ -28,7 +28,7 @@ from dynomite_mp.proto.command_lookup cimport KEYS_NONE, CommandRow, command_loo
 from dynomite_mp.proto.resp cimport (
     FRAME_OK, KeyWalk, RequestScan, Span, next_request, walk_key, walk_keys,
 )
-from dynomite_mp.workers.data_path cimport GROUP_RESP2, TAKEN
+from dynomite_mp.workers.data_path cimport GROUP_RESP2, GROUP_RESP3, TAKEN
 from dynomite_mp.workers.datastore_conn cimport DatastoreConn
 from dynomite_mp.workers.fanout cimport DOWN, OUT_UNREACHABLE
 from dynomite_mp.workers.peer_service cimport PeerService
@@ -39,6 +39,8 @@ from dynomite_mp.workers.source_conn cimport SourceConn
 from dynomite_mp.workers.write_order cimport order_bucket
 
 cdef enum:
+    RECENT_MS = 5000                # what is older has reached all replicas that can be reached
+    IDS_MOST = 64
     HOLD_NS = 2000000000
     HELD_BYTES = 4194304            # of one key; also HELD_WRITES of it
 
@@ -71,10 +73,6 @@ cdef class KeyHolds(PeerService):
         self.holds = {}
         self.draining = []
         self.applying = {}
-
-    cdef bint token(self, const char* key, size_t n, uint32_t* token) noexcept:
-        """Hook, carried out by IoPath: token of a key; False: its hash tag is empty."""
-        return False
 
     cdef uint32_t shard_of(self, uint32_t token) noexcept:
         """Hook, carried out by IoPath: the io worker that serves a token."""
@@ -133,14 +131,40 @@ cdef class KeyHolds(PeerService):
         self.holds_keys = bool(self.holds)
         return mine
 
-    def key_known(self, bytes key):
-        """What the write table knows of a key, in the form of the answer to DYNO KEY; None: nothing."""
-        return None
+    def key_known(self, bytes key, bint only_recent=True):
+        """What the write table knows of a key, in the form of the answer to DYNO KEY; None: nothing. Of writes longer
+        ago than RECENT_MS nobody asks whether a copy contains them."""
+        cdef uint64_t since = 0
+        if self.recent is None:
+            return None
+        if only_recent:
+            since = self.clock.reading(self.turn_unix_ns()) - (<uint64_t>RECENT_MS << 16)
+        found = self.recent.entry(key, IDS_MOST, since)
+        if found is None:
+            return None
+        stamp, origin, flags, ids, over_stamp, over_origin = found
+        return stamp, origin, flags | self.is_busy(key), ids, (over_stamp, over_origin)
+
+    cdef bint is_busy(self, bytes key) noexcept:
+        """Whether a write of the key is on its way to the datastore by other connections than a copy's reads take."""
+        cdef uint32_t token = 0
+        if self.order.total[GROUP_RESP3] == 0:
+            return False
+        self.token(key, len(key), &token)
+        return not self.order.may_go(GROUP_RESP2, order_bucket(token), False, True)
+
+    cdef bytes key_answer(self, bytes key):
+        """The reply to DYNO KEY."""
+        found = self.key_known(key, False)
+        return resp_of(found if found is not None else ())
 
     def apply_key(self, uint64_t copy_id, bytes key, known, commands):
         cdef KeyHold hold = self.holds.get(key)
         if hold is None or hold.copy_id != copy_id or hold.commands is not None:
             return False
+        if known and known[0] and self.recent is not None:
+            stamp, origin, flags, ids, overwrite = known
+            self.recent.put(key, stamp, origin, flags, ids, *overwrite)
         hold.commands = list(commands)
         hold.awaited = len(hold.commands)
         self.draining.append(hold)
@@ -271,3 +295,10 @@ cdef class KeyHolds(PeerService):
 
     def set_on_applied(self, on_applied):
         self.on_applied = on_applied
+
+
+cdef bytes resp_of(value):
+    """Numbers and sequences of them as a RESP reply."""
+    if isinstance(value, int):
+        return b":%d\r\n" % value
+    return b"*%d\r\n" % len(value) + b"".join([resp_of(one) for one in value])

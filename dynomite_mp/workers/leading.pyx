@@ -35,7 +35,8 @@ from dynomite_mp.proto.command_lookup cimport (
     CLASS_LEAD, CONFLICT_LEAD, EFFECT_EXPIRE_AT, EFFECT_KEYS, CommandRow, command_row,
 )
 from dynomite_mp.proto.effects cimport (
-    EFFECT_FAILED, EFFECT_SAME, EFFECT_WRITTEN, conflict_of, effect_of, effect_of_probes, effect_probes, effect_row,
+    EFFECT_FAILED, EFFECT_SAME, EFFECT_WRITTEN, conflict_of, effect_conflict, effect_of, effect_of_probes,
+    effect_probes, effect_row,
 )
 from dynomite_mp.proto.expiry cimport EXPIRY_ABSOLUTE, absolute_expiry
 from dynomite_mp.proto.resp cimport RequestScan, next_request, request_scan_reset
@@ -231,6 +232,8 @@ cdef class Leading(Fanout):
                 request.error_code = E_NO_MEMORY
                 return DOWN
         request.is_executed = True
+        if self.is_stamping:
+            self.stamp(request)                     # in the order in which the datastore executes
         taken = self.to_datastore(request, self.table.my_rack, row, p, n, may_hold)
         if taken != TAKEN:
             request.is_executed = False
@@ -400,6 +403,7 @@ cdef class Leading(Fanout):
         effect.group = GROUP_RESP2
         effect.is_write = True
         effect.is_wide = request.is_wide
+        self.stamp_effect(effect, request, effect_conflict(p, n))
         self.expect(effect)
         effect.is_taken = True                      # this rack has it
         for rack in range(self.table.racks):

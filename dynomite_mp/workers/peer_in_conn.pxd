@@ -20,4 +20,5 @@ cdef class PeerInConn(SourceConn):
 
     cdef int payload(self, const char** p, size_t* n) except -3
     cdef int open_secret(self, const char* p, size_t n) except -3
+    cdef bint is_extension(self, const char* data) noexcept
     cdef int serve(self, const char* p, size_t n) except -1

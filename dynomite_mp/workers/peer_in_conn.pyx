@@ -14,9 +14,8 @@ import logging
 from dynomite_mp.proto.buffer cimport buf_append, buf_consume, buf_len, buf_ptr, buf_shrink_idle
 from dynomite_mp.proto.dnode cimport (
     DNODE_ENCRYPTED, DNODE_GOSSIP_SYN, DNODE_HEADER_MOST, DNODE_REQ, DNODE_REQ_FORWARD, DNODE_RES, DNODE_VERSION_C,
-    DNODE_VERSION_OURS, EXTENSION_LEAD, EXTENSION_LEVEL_MASK, EXTENSION_LEVEL_SHIFT,
-    Extension, dnode_payload_is_exact, dnode_scan_reset, encode_dnode, next_dnode,
-    decode_extension,
+    DNODE_VERSION_OURS, EXTENSION_LEAD, EXTENSION_LEVEL_MASK, EXTENSION_LEVEL_SHIFT, EXTENSION_MOST, Extension,
+    decode_extension, dnode_payload_is_exact, dnode_scan_reset, encode_dnode, next_dnode,
 )
 from dynomite_mp.proto.resp cimport FRAME_ERROR, FRAME_MORE, FRAME_OK, next_request, request_scan_reset
 from dynomite_mp.workers.conn cimport REQUESTS_PER_TURN
@@ -137,7 +136,7 @@ cdef class PeerInConn(SourceConn):
             log.error("peer %s sends encrypted frames, but this node has no key; set secure_server_option",
                       self.address)
             return DROPPED
-        if self.head.data_len > 1:
+        if self.head.data_len > 1 and not self.is_extension(data):
             self.cipher = self.keys.open_key(data[:self.head.data_len])
         self.plain = self.cipher.decrypt(p[:n]) if self.cipher is not None else None
         if self.plain is None:
@@ -145,43 +144,54 @@ cdef class PeerInConn(SourceConn):
             return DROPPED
         return WHOLE
 
+    cdef bint is_extension(self, const char* data) noexcept:
+        """Whether the data field is not the key that an encrypted frame may bring."""
+        cdef Extension extension
+        return self.head.version >= DNODE_VERSION_OURS and decode_extension(data, self.head.data_len, &extension)
+
     cdef int serve(self, const char* p, size_t n) except -1:
         cdef Extension extension
         cdef const char* data = buf_ptr(&self.inbuf) + self.head.data_off
         self.version_seen = self.head.version
         self.frame_id = self.head.id
         self.group = GROUP_RESP2
-        self.frame_marks = 0
         self.asks_lead = False
         if self.head.type == DNODE_GOSSIP_SYN:
             self.path.peer_gossip(self, p, n)
             return 0
         if self.head.type != DNODE_REQ and self.head.type != DNODE_REQ_FORWARD:
             return 0                                # a C node drops these as well
-        if self.head.data_len > 1 and self.plain is None and decode_extension(data, self.head.data_len, &extension):
-            self.group = GROUP_RESP3 if extension.protocol == 3 else GROUP_RESP2
-            self.frame_marks = <unsigned char>extension.flags
-            self.asks_lead = extension.flags & EXTENSION_LEAD != 0
-            self.asked_level = extension.flags >> EXTENSION_LEVEL_SHIFT & EXTENSION_LEVEL_MASK
         if self.scan.argc == 0:
             return 0
-        return self.path.handle_peer(self, p, &self.scan, self.head.type == DNODE_REQ_FORWARD)
+        if self.head.data_len > 1 and self.head.version >= DNODE_VERSION_OURS and decode_extension(
+                data, self.head.data_len, &extension):
+            self.group = GROUP_RESP3 if extension.protocol == 3 else GROUP_RESP2
+            self.asks_lead = extension.flags & EXTENSION_LEAD != 0
+            self.asked_level = extension.flags >> EXTENSION_LEVEL_SHIFT & EXTENSION_LEVEL_MASK
+            return self.path.handle_peer(self, p, &self.scan, self.head.type == DNODE_REQ_FORWARD, &extension)
+        return self.path.handle_peer(self, p, &self.scan, self.head.type == DNODE_REQ_FORWARD, NULL)
 
     cdef int emit(self, Request* request, const char* p, size_t n) except -1:
         """A reply as a frame that echoes the request's id."""
-        cdef char[DNODE_HEADER_MOST + 1] head
+        cdef char[DNODE_HEADER_MOST + EXTENSION_MOST] head
+        cdef char[EXTENSION_MOST] data
+        cdef size_t data_len = 1
         cdef size_t head_len
         cdef int version = DNODE_VERSION_OURS if self.version_seen >= DNODE_VERSION_OURS else DNODE_VERSION_C
         cdef bytes secret
+        data[0] = c"d"
+        if version == DNODE_VERSION_OURS and (request.reply_marks or request.is_behind or request.command == 0):
+            data_len = self.path.describe_reply(request, data)
         if self.cipher is not None:
             secret = self.cipher.encrypt(p[:n])
             head_len = encode_dnode(head, request.origin_id, DNODE_RES, DNODE_ENCRYPTED, version, self.head.same_dc,
-                                    b"d", 1, len(secret))
+                                    data, data_len, len(secret))
             buf_append(&self.outbuf, head, head_len)
             buf_append(&self.outbuf, secret, len(secret))
             self.path.slab.add(self.path.cells.dnode_response_bytes, head_len + len(secret))
             return 0
-        head_len = encode_dnode(head, request.origin_id, DNODE_RES, 0, version, self.head.same_dc, b"d", 1, n)
+        head_len = encode_dnode(head, request.origin_id, DNODE_RES, 0, version, self.head.same_dc, data,
+                                data_len, n)
         buf_append(&self.outbuf, head, head_len)
         buf_append(&self.outbuf, p, n)
         self.path.slab.add(self.path.cells.dnode_response_bytes, head_len + n)

@@ -1,4 +1,6 @@
 # The face of peer_out_conn.pyx: a connection to another node, for our requests.
+from libc.stdint cimport uint32_t, uint64_t
+
 from dynomite_mp.proto.buffer cimport Buf
 from dynomite_mp.proto.dnode cimport DnodeScan
 from dynomite_mp.proto.resp cimport ReplyScan
@@ -16,11 +18,14 @@ cdef class PeerOutConn(TargetConn):
     cdef DnodeScan head
     cdef bint has_head              # the header of the frame at the head of inbuf is read
     cdef ReplyScan scan
+    cdef uint32_t reply_marks       # EXTENSION_* of the last reply
+    cdef uint64_t reply_stamp       # and its stamp, of one that says stale
     cdef object cipher              # dnode_crypto.LinkCipher, None on a plain link
     cdef bint key_sent
     cdef Buf wire                   # encrypted bytes on their way; outbuf keeps the plain ones
 
     cdef Slot* enqueue_frame(self, char* head, int type, const char* data, size_t data_len,
                              const char* p, size_t n) noexcept
-    cdef Slot* enqueue_secret(self, int type, const char* p, size_t n)
+    cdef Slot* enqueue_secret(self, int type, const char* data, size_t data_len, const char* p, size_t n)
+    cdef int read_extension(self) except -1
     cdef int match(self, const char* p, size_t n) except -1

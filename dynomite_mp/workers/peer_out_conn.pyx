@@ -18,8 +18,8 @@ from libc.stdint cimport uint64_t
 
 from dynomite_mp.proto.buffer cimport buf_append, buf_consume, buf_free, buf_init, buf_len, buf_ptr, buf_shrink_idle
 from dynomite_mp.proto.dnode cimport (
-    DNODE_ENCRYPTED, DNODE_REQ, DNODE_RES, DNODE_VERSION_C, DNODE_VERSION_OURS, dnode_payload_is_exact,
-    dnode_scan_reset, encode_dnode, next_dnode,
+    DNODE_ENCRYPTED, DNODE_REQ, DNODE_RES, DNODE_VERSION_C, DNODE_VERSION_OURS, Extension, decode_extension,
+    dnode_payload_is_exact, dnode_scan_reset, encode_dnode, next_dnode,
 )
 from dynomite_mp.proto.resp cimport FRAME_ERROR, FRAME_MORE, next_reply, reply_scan_reset
 from dynomite_mp.workers.data_path cimport DataPath
@@ -77,7 +77,7 @@ cdef class PeerOutConn(TargetConn):
         cdef size_t head_len
         cdef Slot* slot
         if self.cipher is not None:
-            return self.enqueue_secret(type, p, n)
+            return self.enqueue_secret(type, data, data_len, p, n)
         head_len = encode_dnode(head, self.slots.tail + 1, type, 0,
                                 DNODE_VERSION_OURS if self.is_ours else DNODE_VERSION_C, self.same_dc,
                                 data, data_len, n)
@@ -86,14 +86,14 @@ cdef class PeerOutConn(TargetConn):
             slot.head_len = <unsigned short>head_len
         return slot
 
-    cdef Slot* enqueue_secret(self, int type, const char* p, size_t n):
+    cdef Slot* enqueue_secret(self, int type, const char* data, size_t data_len, const char* p, size_t n):
         """The same on an encrypted link; the first frame carries the key."""
         cdef char[HEAD_ROOM] head
-        cdef bytes data = b"d" if self.key_sent else self.cipher.sealed_key
+        cdef bytes field = data[:data_len] if self.key_sent else self.cipher.sealed_key
         cdef bytes secret = self.cipher.encrypt(p[:n])
         cdef size_t head_len = encode_dnode(
             head, self.slots.tail + 1, type, DNODE_ENCRYPTED, DNODE_VERSION_OURS if self.is_ours else DNODE_VERSION_C,
-            self.same_dc, data, len(data), len(secret))
+            self.same_dc, field, len(field), len(secret))
         cdef Slot* slot = self.enqueue(NULL, 0, p, n)
         if slot == NULL:
             return NULL
@@ -145,12 +145,24 @@ cdef class PeerOutConn(TargetConn):
             buf_shrink_idle(&self.inbuf, 0)
         return 0
 
+    cdef int read_extension(self) except -1:
+        """What the reply of one of our nodes says besides."""
+        cdef Extension extension
+        if not decode_extension(buf_ptr(&self.inbuf) + self.head.data_off, self.head.data_len, &extension):
+            return 0
+        self.reply_marks = extension.flags
+        self.reply_stamp = extension.stamp
+        return self.path.heard_clock(self, max(extension.clock, extension.stamp))
+
     cdef int match(self, const char* p, size_t n) except -1:
         """The reply of the frame that was just read goes to the slot whose id it echoes."""
         cdef Slot slot
         cdef bytes plain = None
         cdef uint64_t id = self.head.id
         self.version_seen = self.head.version
+        self.reply_marks = 0
+        if self.head.data_len > 1 and self.head.version >= DNODE_VERSION_OURS:
+            self.read_extension()
         if self.head.flags & DNODE_ENCRYPTED:
             plain = self.cipher.decrypt(p[:n]) if self.cipher is not None else None
             if plain is None:

@@ -23,7 +23,6 @@ cdef class RemoteLane:
     cdef SlabWriter slab
     cdef SlotQueue waiting          # requests whose remote verdicts are awaited; the position is part of the id
     cdef uint64_t id_high
-    cdef uint64_t sequence
     cdef uint32_t worker_index
     cdef uint32_t boot
     cdef uint64_t read_wait_ns
@@ -34,6 +33,7 @@ cdef class RemoteLane:
                   int ack) except -2
     cdef int hint(self, Request* request, const CommandRow* row, int kind, bytes node,
                   const char* p, size_t n) except -2
+    cdef int key_copy(self, uint32_t token, bytes key, int reason) except -2
     cdef Request* find(self, uint64_t req_id) noexcept
     cdef Request* next_expired(self, uint64_t now_ns) noexcept
     cdef void drop_settled(self) noexcept

@@ -12,8 +12,8 @@ request that has been answered, or was asked by a predecessor of this process, i
 from libc.stdint cimport uint32_t, uint64_t
 
 from dynomite_mp.ipc.message_codec cimport (
-    HEAD_BYTES_MAX, HINT_HEAD_BYTES_MAX, MESSAGE_HINT, MESSAGE_REPLICATE, Hint, Replicate, encode_hint_head,
-    encode_replicate_head,
+    HEAD_BYTES_MAX, HINT_HEAD_BYTES_MAX, MESSAGE_HINT, MESSAGE_KEY_COPY, MESSAGE_REPLICATE, Hint, Replicate,
+    encode_hint_head, encode_replicate_head,
 )
 from dynomite_mp.ipc.counters cimport SlabWriter
 from dynomite_mp.ipc.ring cimport SpscRing
@@ -21,6 +21,8 @@ from dynomite_mp.proto.command_lookup cimport CommandRow
 from dynomite_mp.workers.request cimport (
     REQUEST_WAITING, Request, Slot, request_release, slots_at, slots_free, slots_init, slots_len, slots_push,
 )
+
+from dynomite_mp.ipc.messages import encode
 
 cdef enum:
     POSITION_BITS = 48
@@ -55,13 +57,12 @@ cdef class RemoteLane:
         cdef Slot* slot
         cdef uint64_t wait_ns = self.write_wait_ns if request.is_write else self.read_wait_ns
         record.req_id = 0
-        record.origin_node = 0
-        record.origin_boot = self.boot
+        record.origin_node = request.id.origin_node
+        record.origin_boot = request.id.origin_boot
         record.origin_worker = self.worker_index
-        self.sequence += 1
-        record.sequence = self.sequence
-        record.stamp = 0
-        record.conflict_class = row.conflict
+        record.sequence = request.id.sequence
+        record.stamp = request.stamp
+        record.conflict_class = request.conflict if request.conflict else row.conflict
         record.token = request.token
         record.dc_mask = <uint64_t>0 - 1
         record.need_ack = <uint32_t>ack
@@ -91,12 +92,12 @@ cdef class RemoteLane:
         record.kind = <uint32_t>kind
         record.node = node
         record.node_len = <uint32_t>len(node)
-        record.origin_node = 0
-        record.origin_boot = self.boot
-        record.origin_worker = self.worker_index
-        record.sequence = 0
-        record.stamp = 0
-        record.conflict_class = row.conflict
+        record.origin_node = request.id.origin_node
+        record.origin_boot = request.id.origin_boot
+        record.origin_worker = request.id.origin_worker
+        record.sequence = request.id.sequence
+        record.stamp = request.stamp
+        record.conflict_class = request.conflict if request.conflict else row.conflict
         record.token = request.token
         record.request_len = <uint32_t>n
         record.request = p
@@ -105,6 +106,10 @@ cdef class RemoteLane:
             self.must_ring = True
             return 0
         return 0 if self.outbox.send(MESSAGE_HINT, head[:head_len] + p[:n]) else -1
+
+    cdef int key_copy(self, uint32_t token, bytes key, int reason) except -2:
+        """This node's copy of a key has to be mended: 0, or -1 when the record was given up."""
+        return 0 if self.outbox.send(MESSAGE_KEY_COPY, encode(MESSAGE_KEY_COPY, token, key, reason)) else -1
 
     cdef Request* find(self, uint64_t req_id) noexcept:
         """The waiting request of an id; NULL when nobody waits any more."""

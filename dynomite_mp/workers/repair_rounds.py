@@ -2,19 +2,19 @@
 
     REST /repair/start, `dynomite-mp repair`    "asked for"   every replica in every datacenter
     anti_entropy_interval_ms                    "round"       racks after our own, so that a pair is compared once
-    a lane that is DIRTY                        "dirty"       the replicas that the lane is for; afterwards it is clean
+    a node whose lane to this one is DIRTY      "dirty"       every replica in the datacenters that it names
 
-What it is not: the comparison itself (comparison.py), nor the state of lanes (hints).
+What it is not: the comparison itself (comparison.py), nor the state of lanes (dirty_lanes.py).
 
-Invariant: an order that comes while a comparison runs is refused or waits for the next tick; nothing is queued twice.
+Invariant: an order that comes while a comparison runs is dropped; only the verb `compare` waits for its turn.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Any, Final
 
 from dynomite_mp.cluster.continuum import continuum_of
 from dynomite_mp.cluster.repair import TokenRanges
@@ -34,18 +34,11 @@ DIRTY: Final = "dirty"
 REPAIR_SETTING: Final = "repair"
 STOP: Final = "stop"
 TEXT_CHARACTERS: Final = 200
-DIRTY_AGAIN_MS: Final = 10_000
-"""Between two comparisons for DIRTY lanes: the first may find their replicas down."""
+Outcome = tuple[str, Found, str]  # done or failed, what was found, what failed
 
 
-class Lanes(Protocol):
-    """What is missing somewhere and not known in detail."""
-
-    def dirty(self) -> Mapping[str, int]:
-        """Addresses of replicas, and names of datacenters, whose lane is DIRTY; how much each has lost until now."""
-
-    def set_clean(self, name: str, lost: int) -> None:
-        """Unless it has lost more since."""
+class RepairError(DynomiteError):
+    """A comparison that did not come to its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +60,6 @@ class RepairRounds:
         calls: Asker,
         token_of: Callable[[bytes], int],
         mend: Mend,
-        lanes: Lanes | None = None,
     ) -> None:
         self._settings = settings
         self._slab = slab
@@ -75,12 +67,10 @@ class RepairRounds:
         self._calls = calls
         self._token_of = token_of
         self._mend = mend
-        self._lanes = lanes
         self._topology: Topology | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[Outcome] | None = None
         self._comparison: Comparison | None = None
         self._next_round_ms = 0
-        self._dirty_again_ms = 0
         self._row: RepairRow | None = None
         self._read_before = 0
 
@@ -98,22 +88,28 @@ class RepairRounds:
         if value == STOP:
             self.close()
         else:
-            self._begin(value, ASKED, None)
+            self._begin(value, ASKED)
 
     def tick(self) -> None:
         """Once a second."""
         now_ms = time.monotonic_ns() // 1_000_000
-        if self._task is not None:
-            return
-        dirty = self._lanes.dirty() if self._lanes is not None else {}
-        if dirty and now_ms >= self._dirty_again_ms:
-            self._dirty_again_ms = now_ms + DIRTY_AGAIN_MS
-            self._begin(f"dirty-{now_ms}", DIRTY, dirty)
-        elif self._settings.interval_ms:
+        if self._settings.interval_ms:
             if self._next_round_ms and now_ms >= self._next_round_ms:
-                self._begin(f"round-{now_ms}", ROUND, None)
+                self._begin(f"round-{now_ms}", ROUND)
             if now_ms >= self._next_round_ms:
                 self._next_round_ms = now_ms + self._settings.interval_ms
+
+    async def compare(self, datacenters: Sequence[str]) -> list[Any]:
+        """The verb: with all replicas in these datacenters. [keys left different, why some replicas were left out]."""
+        while self._task is not None:
+            await asyncio.wait((self._task,))
+        task = self._begin(f"dirty-{time.monotonic_ns() // 1_000_000}", DIRTY, datacenters)
+        if task is None:
+            raise RepairError("this node does not know the cluster yet")
+        state, found, text = await asyncio.shield(task)
+        if state != "done":
+            raise RepairError(text)
+        return [found.keys_left, text]
 
     def rows(self) -> tuple[RepairRow, ...]:
         """For the bulletin: the comparison under way, else the last one."""
@@ -127,15 +123,16 @@ class RepairRounds:
 
     # ---- one run
 
-    def _begin(self, run: str, why: str, names: Mapping[str, int] | None) -> None:
+    def _begin(self, run: str, why: str, datacenters: Sequence[str] = ()) -> asyncio.Task[Outcome] | None:
+        """None while another one runs."""
         if self._task is not None or self._topology is None:
-            return
+            return None
         local, peers = replicas(self._topology)
-        compared = [peer.address for peer in peers]
-        if why == ROUND:
-            compared = [peer.address for peer in peers if peer.place > local.place]
-        if names is not None:
-            compared = [peer.address for peer in peers if {peer.address, peer.place[0]} & set(names)]
+        compared = [
+            peer.address
+            for peer in peers
+            if (why != ROUND or peer.place > local.place) and (not datacenters or peer.place[0] in datacenters)
+        ]
         self._row = RepairRow(run, why, started_ms=time.time_ns() // 1_000_000)
         self._read_before = self._trees.keys_read
         self._comparison = Comparison(
@@ -143,9 +140,10 @@ class RepairRounds:
             compared=compared, rate=self._settings.rate, mend=self._mend,
         )  # fmt: skip
         self._slab.count("repair_runs")
-        self._task = asyncio.get_running_loop().create_task(self._run(self._comparison, self._row, names or {}))
+        self._task = asyncio.get_running_loop().create_task(self._run(self._comparison, self._row))
+        return self._task
 
-    async def _run(self, comparison: Comparison, row: RepairRow, names: Mapping[str, int]) -> None:
+    async def _run(self, comparison: Comparison, row: RepairRow) -> Outcome:
         state, text = "failed", "stopped"
         try:
             await comparison.run()
@@ -158,10 +156,7 @@ class RepairRounds:
             log.exception("comparison (%s) failed", row.why)
         finally:
             self._end(comparison.found, row, state, text)
-        if state == "done" and self._lanes is not None:
-            for name, lost in names.items():
-                if is_clean(comparison.found, name, self._topology):
-                    self._lanes.set_clean(name, lost)
+        return state, comparison.found, text
 
     def _end(self, found: Found, row: RepairRow, state: str, text: str) -> None:
         read = self._trees.keys_read - self._read_before
@@ -193,14 +188,6 @@ def filled(row: RepairRow, found: Found) -> RepairRow:
 
 def left_out_text(found: Found) -> str:
     return "; ".join(f"{address} left out: {why}" for address, why in found.left_out.items())
-
-
-def is_clean(found: Found, name: str, topology: Topology | None) -> bool:
-    """Whether a comparison has mended everything for a lane: a replica's address, or a datacenter's name."""
-    nodes = topology.nodes() if topology is not None else ()
-    return not found.keys_left and not any(
-        node.address in found.left_out for node in nodes if name in (node.address, node.dc)
-    )
 
 
 # ---- who holds what --------------------------------------------------------------------------------------------------

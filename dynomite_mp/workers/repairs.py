@@ -7,9 +7,12 @@ from dynomite_mp.cluster.token import hash_key, tagged
 from dynomite_mp.cluster.topology import Topology
 from dynomite_mp.ipc.bulletin import RepairRow
 from dynomite_mp.workers.base import WorkerContext
+from dynomite_mp.workers.dirty_lanes import COMPARE_VERB, DirtyLanes
+from dynomite_mp.workers.hint_lanes import HintLanes
+from dynomite_mp.workers.key_copies import KeyCopies
 from dynomite_mp.workers.key_mending import OWN
 from dynomite_mp.workers.key_trees import KeyTrees
-from dynomite_mp.workers.peer_calls import CallError, PeerCalls
+from dynomite_mp.workers.peer_calls import PeerCalls
 from dynomite_mp.workers.read_repairs import ReadRepairs
 from dynomite_mp.workers.repair_rounds import RepairRounds, RepairSettings
 
@@ -20,7 +23,7 @@ MEND_MS: Final = 600_000
 class Repairs:
     """Comparisons on request and in rounds, and read repair; their verbs join the table of `calls`."""
 
-    def __init__(self, context: WorkerContext, calls: PeerCalls) -> None:
+    def __init__(self, context: WorkerContext, calls: PeerCalls, copies: KeyCopies, hints: HintLanes) -> None:
         config = context.config
         tag = config.hash_tag or None
 
@@ -28,24 +31,30 @@ class Repairs:
             hashed = tagged(key, tag)
             return hash_key(config.hash, hashed) if hashed else 0
 
+        async def stamps_of(keys: Sequence[bytes]) -> Sequence[int]:
+            known = await copies.known(keys)
+            return [known[key].stamp if key in known else 0 for key in keys]
+
         self._calls = calls
+        self._copies = copies
         slab = context.port.slab
-        trees = KeyTrees(context.datastore, token_of)
+        trees = KeyTrees(context.datastore, token_of, stamps_of)
         calls.handlers.update(trees.verbs())
         settings = RepairSettings(config.anti_entropy_interval_ms, config.repair_rate)
         self.rounds = RepairRounds(settings, slab, trees, calls, token_of, self._mend)
         self.reads = ReadRepairs(slab, trees, calls, token_of, self._mend)
+        self.dirty = DirtyLanes(hints, calls, self.rounds.compare)
+        calls.handlers[COMPARE_VERB] = self.rounds.compare
 
     async def _mend(self, address: str, keys: Sequence[bytes], sources: Sequence[str]) -> None:
         if address == OWN:
-            if COPY_VERB not in self._calls.handlers:
-                raise CallError("this node cannot copy keys")
-            await self._calls.handlers[COPY_VERB](list(keys))
+            await self._copies.on_call(keys, sources)
         else:
-            await self._calls.call(address, COPY_VERB, list(keys), timeout_ms=MEND_MS)
+            await self._calls.call(address, COPY_VERB, list(keys), list(sources), timeout_ms=MEND_MS)
 
     def swap(self, topology: Topology) -> None:
         self.rounds.swap(topology)
+        self.dirty.swap(topology)
         self.reads.swap(topology)
 
     def take_order(self, key: str, value: str) -> None:
@@ -53,10 +62,12 @@ class Repairs:
 
     def tick(self) -> None:
         self.rounds.tick()
+        self.dirty.tick()
 
     def rows(self) -> tuple[RepairRow, ...]:
         return self.rounds.rows()
 
     def close(self) -> None:
         self.rounds.close()
+        self.dirty.close()
         self.reads.close()

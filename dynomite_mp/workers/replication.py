@@ -99,7 +99,7 @@ class ReplicationWorker(Worker):
         self._rack_nodes = 1
         self._store = DatastoreClient(context.datastore)
         self.returning = self._way_back()
-        self.repairs = Repairs(context, self.calls)
+        self.repairs = Repairs(context, self.calls, self.copies, self.hints)
         self._answers: set[asyncio.Task[None]] = set()
 
     def _way_back(self) -> Returning:

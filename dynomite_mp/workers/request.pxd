@@ -2,6 +2,7 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from dynomite_mp.cluster.quorum cimport ReplySet
+from dynomite_mp.cluster.write_table cimport WriteId
 from dynomite_mp.proto.buffer cimport Buf
 
 cdef enum RequestState:
@@ -38,6 +39,9 @@ cdef struct Request:
     uint16_t part                   # number among the parent's parts
     uint16_t primary                # of a fan-out: this rack's number when it was sent
     uint16_t error_code             # why the last target could not answer
+    uint64_t stamp                  # of a write; 0: it has none. In a reply that says stale: the newest that is known
+    WriteId id                      # of a stamped write
+    uint64_t key_hash               # of a write of one key (cluster.write_table)
     uint64_t refused_racks          # whose datastore answered an error, while none has taken the write
     uint64_t leads_tried            # racks that were asked to lead it and have not executed it
     uint64_t executed_ns            # when it went to this node's datastore
@@ -57,6 +61,13 @@ cdef struct Request:
     uint8_t primary_failed          # PLAN_ONE_WRITE: this rack's owner will not answer
     uint8_t is_owed                 # a write: replicas that miss it are told to the replication process
     uint8_t is_taken                # a write that a replica has taken
+    uint8_t conflict                # class of a write
+    uint8_t marks                   # EXTENSION_* of the asking node
+    uint8_t reply_marks             # EXTENSION_* for its reply
+    uint8_t is_foreign              # stamped by another coordinator
+    uint8_t is_late                 # it has waited for a copy of its key, the other racks have it already
+    uint8_t is_behind               # whose clock is behind: the reply tells the time
+    uint8_t is_restamped            # sent once more with a newer stamp
     uint8_t is_lead_asked           # by a peer: execute it as the key's lead
     uint8_t is_lead_open            # executed here and not finished: counted under lead_epoch
     uint8_t lead_epoch

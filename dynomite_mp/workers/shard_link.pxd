@@ -3,11 +3,14 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from dynomite_mp.ipc.counters cimport SlabWriter
 from dynomite_mp.ipc.doorbell cimport Doorbell
+from dynomite_mp.ipc.message_codec cimport ShardWrite
 from dynomite_mp.ipc.ring cimport SpscRing
 from dynomite_mp.proto.buffer cimport Buf
 from dynomite_mp.workers.request cimport Request, SlotQueue
 
 cdef enum:
+    IS_BEHIND = 0x10000             # of SHARD_REPLY.status: the asking coordinator's clock is behind
+
     SHARD_NOTHING = 0               # what next_record() found
     SHARD_TOOK_REQUEST = 1
     SHARD_TOOK_REPLY = 2
@@ -21,6 +24,9 @@ cdef enum:
 cdef class ShardLink:
     cdef readonly int peer_index
     cdef uint32_t flags             # of the request that next_record() gave
+    cdef uint64_t clock             # 0: no peer's frame brought one
+    cdef uint32_t reply_status      # of the reply that it gave
+    cdef uint64_t reply_stamp
     cdef SpscRing outbound
     cdef SpscRing inbound
     cdef Doorbell doorbell
@@ -38,7 +44,10 @@ cdef class ShardLink:
     cdef int send_request(self, Request* request, uint32_t flags, uint64_t now_ns, uint64_t timeout_ns,
                           const char* p, size_t n, bint must_go) except -1
     cdef int keep(self, uint32_t type, const char* head, size_t head_len, const char* p, size_t n) except -1
-    cdef int send_reply(self, uint64_t req_id, const char* p, size_t n) except -1
+    cdef int send_reply(self, Request* request, const char* p, size_t n) except -1
+    cdef size_t write_head(self, char* head, const Request* request, uint32_t flags, uint64_t deadline_ms,
+                           size_t n) noexcept
+    cdef void take_write(self, Request* request, const ShardWrite* write) noexcept
     cdef int send_overflow(self) except -1
     cdef int next_record(self, const char** p, size_t* n, Request** request) except -1
     cdef void done_record(self)

@@ -6,7 +6,8 @@ full. A leaf: io_path takes records out of it and hands requests to it.
 What it is not: it does not know clients or datastores.
 
     this worker --- SHARD_REQUEST(req_id, flags, deadline, original bytes) ---> worker that owns the shard
-                <-- SHARD_REPLY(req_id, status, reply bytes) ------------------
+                --- SHARD_WRITE(the same, and what a peer's frame said of it) ->
+                <-- SHARD_REPLY(req_id, status, stamp, reply bytes) -----------
 
 Invariants:
 - req_id = boot << 48 | position in `waiting`: a reply to a predecessor of this process, or to a request that has
@@ -19,8 +20,9 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from dynomite_mp.ipc.message_codec cimport (
-    HEAD_BYTES_MAX, MESSAGE_SHARD_REPLY, MESSAGE_SHARD_REQUEST, ShardReply, ShardRequest, decode_shard_reply,
-    decode_shard_request, encode_shard_reply_head, encode_shard_request_head,
+    HEAD_BYTES_MAX, MESSAGE_SHARD_REPLY, MESSAGE_SHARD_REQUEST, MESSAGE_SHARD_WRITE, ShardReply, ShardRequest,
+    ShardWrite, decode_shard_reply, decode_shard_request, decode_shard_write, encode_shard_reply_head,
+    encode_shard_request_head, encode_shard_write_head,
 )
 from dynomite_mp.ipc.counters cimport SlabWriter
 from dynomite_mp.ipc.ring cimport SPILL_BIT, SpscRing
@@ -70,18 +72,23 @@ cdef class ShardLink:
         cdef size_t head_len
         cdef Slot* slot
         cdef int offered
+        cdef uint32_t type = MESSAGE_SHARD_REQUEST
         if buf_len(&self.overflow) and not must_go:
             return OFFER_FULL
         slot = slots_push(&self.waiting)
         if slot == NULL:
             raise MemoryError
-        head_len = encode_shard_request_head(head, self.id_high | (self.waiting.tail - 1), flags,
-                                             (now_ns + timeout_ns) // 1000000, <uint32_t>n)
+        if request.is_foreign or request.marks:
+            type = MESSAGE_SHARD_WRITE
+            head_len = self.write_head(head, request, flags, (now_ns + timeout_ns) // 1000000, n)
+        else:
+            head_len = encode_shard_request_head(head, self.id_high | (self.waiting.tail - 1), flags,
+                                                 (now_ns + timeout_ns) // 1000000, <uint32_t>n)
         offered = OFFER_FULL
         if buf_len(&self.overflow) == 0:
-            offered = self.offer(MESSAGE_SHARD_REQUEST, head, head_len, p, n)
+            offered = self.offer(type, head, head_len, p, n)
         if offered == OFFER_FULL and must_go:
-            offered = self.keep(MESSAGE_SHARD_REQUEST, head, head_len, p, n)
+            offered = self.keep(type, head, head_len, p, n)
         if offered != OFFERED:
             self.waiting.tail -= 1
             return offered
@@ -89,14 +96,32 @@ cdef class ShardLink:
         slot.queued_ns = now_ns
         return OFFERED
 
-    cdef int send_reply(self, uint64_t req_id, const char* p, size_t n) except -1:
+    cdef size_t write_head(self, char* head, const Request* request, uint32_t flags, uint64_t deadline_ms,
+                           size_t n) noexcept:
+        cdef ShardWrite record
+        record.req_id = self.id_high | (self.waiting.tail - 1)
+        record.flags = flags
+        record.deadline_ms = deadline_ms
+        record.clock = request.stamp
+        record.stamp = request.stamp
+        record.origin_node = request.id.origin_node
+        record.origin_boot = request.id.origin_boot
+        record.origin_worker = request.id.origin_worker
+        record.sequence = request.id.sequence
+        record.marks = request.marks
+        record.conflict_class = request.conflict
+        record.request_len = <uint32_t>n
+        return encode_shard_write_head(head, &record)
+
+    cdef int send_reply(self, Request* request, const char* p, size_t n) except -1:
         cdef char head[HEAD_BYTES_MAX]
-        cdef size_t head_len = encode_shard_reply_head(head, req_id, 0, <uint32_t>n)
+        cdef uint32_t status = request.reply_marks | (IS_BEHIND if request.is_behind else 0)
+        cdef size_t head_len = encode_shard_reply_head(head, request.origin_id, status, request.stamp, <uint32_t>n)
         cdef int offered = OFFER_FULL
         if buf_len(&self.overflow) == 0:
             offered = self.offer(MESSAGE_SHARD_REPLY, head, head_len, p, n)
         if offered == OFFER_FAILED:
-            return self.send_reply(req_id, SPILL_FAILED, len(SPILL_FAILED))
+            return self.send_reply(request, SPILL_FAILED, len(SPILL_FAILED))
         if offered == OFFER_FULL:
             self.keep(MESSAGE_SHARD_REPLY, head, head_len, p, n)
         return 0
@@ -157,6 +182,7 @@ cdef class ShardLink:
         cdef size_t size
         cdef ShardRequest asked
         cdef ShardReply answered
+        cdef ShardWrite write
         cdef int found = self.inbound.c_peek(&type, &data, &size)
         if found == 0:
             return SHARD_NOTHING
@@ -179,16 +205,43 @@ cdef class ShardLink:
             request[0].origin_id = asked.req_id
             request[0].size = asked.request_len
             self.flags = asked.flags
+            self.clock = 0
             p[0] = asked.request
             n[0] = asked.request_len
             return SHARD_TOOK_REQUEST
+        if type == MESSAGE_SHARD_WRITE and decode_shard_write(data, size, &write):
+            request[0] = request_new()
+            if request[0] == NULL:
+                raise MemoryError
+            self.take_write(request[0], &write)
+            p[0] = write.request
+            n[0] = write.request_len
+            return SHARD_TOOK_REQUEST
         if type == MESSAGE_SHARD_REPLY and decode_shard_reply(data, size, &answered):
             request[0] = self.take(answered.req_id)
+            self.reply_status = answered.status
+            self.reply_stamp = answered.stamp
             p[0] = answered.reply
             n[0] = answered.reply_len
             return SHARD_TOOK_REPLY if request[0] != NULL else SHARD_SKIP
         self.other_record(type, data[:size])
         return SHARD_SKIP
+
+    cdef void take_write(self, Request* request, const ShardWrite* write) noexcept:
+        request.refs = 1
+        request.shard = <unsigned char>(self.peer_index + 1)
+        request.origin_id = write.req_id
+        request.size = write.request_len
+        request.marks = <unsigned char>write.marks
+        request.conflict = <unsigned char>write.conflict_class
+        request.stamp = write.stamp
+        request.is_foreign = write.stamp != 0
+        request.id.origin_node = write.origin_node
+        request.id.origin_boot = write.origin_boot
+        request.id.origin_worker = write.origin_worker
+        request.id.sequence = write.sequence
+        self.flags = write.flags
+        self.clock = write.clock
 
     cdef void done_record(self):
         if self.spill_record is not None:

@@ -19,7 +19,6 @@ cdef class SourceConn(Conn):
     cdef bint has_whole             # the frame at the head of inbuf is complete and not yet handled
     cdef bint frames_replies        # a reply needs a head that names its request: a peer
     cdef uint64_t frame_id          # of the request being handled
-    cdef uint8_t frame_marks        # EXTENSION_* of it
     cdef uint8_t group              # protocol group: GROUP_RESP2 or GROUP_RESP3
     cdef uint8_t read_level         # consistency of its requests
     cdef uint8_t write_level

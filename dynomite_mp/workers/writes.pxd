@@ -1,10 +1,6 @@
 # The face of writes.pyx: what is known of a write besides its bytes, and which replicas missed it.
-from libc.stdint cimport uint32_t, uint64_t
-
-from dynomite_mp.cluster.route cimport RouteTable
-from dynomite_mp.workers.answers cimport Answers
-from dynomite_mp.workers.remote_lane cimport RemoteLane
 from dynomite_mp.workers.request cimport Request
+from dynomite_mp.workers.stamps cimport Stamps
 from dynomite_mp.workers.target_conn cimport TargetConn
 
 
@@ -14,10 +10,7 @@ cpdef enum:                         # Hint.kind: what became of a write at the r
     HINT_REFUSED = 2                # its datastore answered an error, another replica's did not
 
 
-cdef class Writes(Answers):
-    cdef RouteTable table
-    cdef RemoteLane remote          # to the replication process; None while the only replica is here
-
+cdef class Writes(Stamps):
     cdef void expect(self, Request* request) noexcept
     cdef bytes address_of(self, TargetConn conn)
     cdef int missed(self, Request* request, TargetConn conn, int kind, const char* p, size_t n) except -1

@@ -13,18 +13,18 @@ from libc.stdint cimport uint64_t
 
 from dynomite_mp.cluster.route cimport NO_OWNER
 from dynomite_mp.proto.command_lookup cimport command_row
-from dynomite_mp.workers.answers cimport Answers
 from dynomite_mp.workers.datastore_conn cimport DatastoreConn
 from dynomite_mp.workers.peer_out_conn cimport PeerOutConn
 from dynomite_mp.workers.remote_lane cimport RemoteLane
 from dynomite_mp.workers.request cimport Request
+from dynomite_mp.workers.stamps cimport COPY_REFUSED, Stamps
 from dynomite_mp.workers.target_conn cimport TargetConn
 
 cdef enum:
     RACKS_WATCHED = 64              # racks whose refusal is remembered until another one has taken the write
 
 
-cdef class Writes(Answers):
+cdef class Writes(Stamps):
     cdef void expect(self, Request* request) noexcept:
         """Before a write goes to its replicas: from now on it is told who misses it."""
         request.is_owed = self.remote is not None and (self.table.racks > 1 or request.is_forwarded)
@@ -50,7 +50,10 @@ cdef class Writes(Answers):
         return self.hint(request, <bytes>self.table.addresses[node], kind, p, n)
 
     cdef int hint(self, Request* request, bytes node, int kind, const char* p, size_t n) except -1:
-        self.remote.hint(request, command_row(request.command), kind, node, p, n)
+        if kind == HINT_REFUSED and node is self.table.addresses[self.table.local_node]:
+            self.copy_keys(request, p, n, COPY_REFUSED)     # the own copy is mended from the others
+        else:
+            self.remote.hint(request, command_row(request.command), kind, node, p, n)
         self.slab.add(self.cells.refused_writes if kind == HINT_REFUSED else self.cells.missed_writes, 1)
         if not self.in_turn:
             self.want_turn()                        # its end rings the bell

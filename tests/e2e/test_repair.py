@@ -1,4 +1,4 @@
-"""Replicas damaged behind the nodes' back: the comparison finds every such key."""
+"""Replicas damaged behind the nodes' back: the comparison finds and mends every such key."""
 
 import json
 
@@ -57,7 +57,7 @@ def compared(node: Node) -> dict[str, object]:
     return dict(row)
 
 
-def test_comparison_finds_what_was_damaged() -> None:
+def test_comparison_finds_and_mends_what_was_damaged() -> None:
     with running_cluster({"dc1": {"r1": "o", "r2": "o", "r3": "o"}}) as cluster:
         with cluster.nodes[0].connect() as client:
             filled(client)
@@ -67,4 +67,5 @@ def test_comparison_finds_what_was_damaged() -> None:
         with cluster.nodes[2].store() as store:
             count = damaged(store)
         row = compared(cluster.nodes[0])
-        assert row["keys_differing"] == count, row
+        assert (row["keys_differing"], row["keys_mended"]) == (count, count), row
+        assert cluster.replica_problems() == []

@@ -15,7 +15,8 @@ node = st.text(max_size=60)
 
 SHAPES = {
     messages.SHARD_REQUEST: st.tuples(u64, u32, u64, value),
-    messages.SHARD_REPLY: st.tuples(u64, u32, value),
+    messages.SHARD_REPLY: st.tuples(u64, u32, u64, value),
+    messages.SHARD_WRITE: st.tuples(u64, u32, u64, u64, u64, u64, u32, u32, u64, u32, u32, value),
     messages.REPLICA_REPLY: st.tuples(u64, u32, u32, value),
     messages.HINT: st.tuples(u32, node, u64, u32, u32, u64, u64, u32, u32, value),
     messages.REPLICATE: st.tuples(u64, u64, u32, u32, u64, u64, u32, u32, u64, u32, u64, value),

@@ -28,6 +28,7 @@ from dynomite_mp.workers.remote_lane import RemoteLane
 from tests.unit.io_stage import Stage
 
 REPLICATION = Endpoint(Role.REPLICATION, 0)
+NODE_ID, BOOT_ID = 4711, 3
 
 
 class PlayedPeer:
@@ -93,6 +94,9 @@ class AskingPeer:
         self._sent += 1
         self.writer.write(encode_frame(self._sent, kind, payload, version=self.version, data=data))
 
+    def has_reply(self) -> bool:
+        return bool(self._frames) or bool(self._reader._buffer)  # type: ignore[attr-defined]
+
     async def reply(self) -> DnodeFrame:
         while not self._frames:
             self._frames += self._framer.feed(await asyncio.wait_for(self._reader.read(65536), 5))
@@ -118,6 +122,8 @@ class ReplicaStage(Stage):
         for peer in self.peers:
             await peer.start()
         self.path.set_remote(self.new_lane())
+        self.skews: list[str] = []
+        self.path.set_identity(NODE_ID, BOOT_ID, 0, skew_max_ms=5000, on_skew=self.skews.append)
         self.mesh.swap(self.topology())
         await self.until(self.mesh.all_up)
 
@@ -127,7 +133,17 @@ class ReplicaStage(Stage):
             self.slab, worker_index=0, boot=1, read_wait_ms=1000, write_wait_ms=1000,
         )  # fmt: skip
 
-    def topology(self) -> Topology:
+    def topology(self, *, with_neighbour: bool = False) -> Topology:
+        """`with_neighbour`: the first peer is in this node's rack and owns nearly all of it."""
+        if with_neighbour:
+            return Topology.build(
+                [
+                    Node("dc", "r1", "127.0.0.1", 8101, (2**32 - 1,), is_local=True),
+                    Node("dc", "r1", "127.0.0.1", self.peers[0].port, (2**32 - 2,)),
+                    Node("dc", "r2", "127.0.0.1", self.peers[1].port, (0,)),
+                ],
+                version=2,
+            )
         nodes = [Node("dc", "r1", "127.0.0.1", 8101, (0,), is_local=True)]
         nodes += [Node("dc", f"r{i}", "127.0.0.1", peer.port, (0,)) for i, peer in enumerate(self.peers, 2)]
         return Topology.build(nodes)

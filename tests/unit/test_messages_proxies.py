@@ -73,7 +73,7 @@ def test_messages_arrive_with_their_fields(fabric: Fabric) -> None:
     assert gossip.replication.ping_probe(7, 8)
     assert replication.io(1).replica_reply(1, 2, 3, b"+OK\r\n")
     assert io.io(1).shard_request(1, 2, 3, b"GET")
-    assert io.io(1).shard_reply(4, 5, b"x")
+    assert io.io(1).shard_reply(4, 5, 6, b"x")
     fate = {"conflict_class": 2, "token": 9, "dc_mask": 3, "need_ack": 0, "deadline_ms": 99}
     origin = {"origin_node": 1, "origin_boot": 2, "origin_worker": 3, "sequence": 4, "stamp": 5}
     assert io.replication.replicate(req_id=6, **origin, **fate, request=b"SET")
@@ -97,7 +97,7 @@ def test_messages_arrive_with_their_fields(fabric: Fabric) -> None:
         ("on_topology", 3, b"blob"),
         ("on_replica_reply", 1, 2, 3, b"+OK\r\n"),
         ("on_shard_request", IO0, 1, 2, 3, b"GET"),
-        ("on_shard_reply", IO0, 4, 5, b"x"),
+        ("on_shard_reply", IO0, 4, 5, 6, b"x"),
     ]
 
 

@@ -1,0 +1,94 @@
+# The face of write_table.pyx: what a replica remembers of recent writes, and what it decides by that.
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+
+cpdef enum:
+    # Conflict classes, with the numbers of the command table
+    WRITE_OVERWRITE = 1
+    WRITE_COMMUTE = 2
+    WRITE_ORDERED = 3
+
+    # Families of writes that commute with each other
+    FAMILY_NONE = 0                 # since the last overwrite: none
+    FAMILY_MIXED = 255              # of several families, or of one that has an order
+
+    # What to do with a write
+    NOTE_APPLY = 0
+    NOTE_APPLY_AND_COPY = 1         # apply; then the key is to be copied from another replica
+    NOTE_STALE = 2                  # skip: an applied overwrite is newer. A success
+    NOTE_DUPLICATE = 3              # skip: applied before. A success
+    NOTE_SKIP_AND_COPY = 4          # skip; the key is to be copied from another replica
+
+    ENTRY_DISORDERED = 2            # flags: writes were applied in another order than that of their stamps
+
+cdef enum:
+    WAYS = 7
+
+
+cdef struct WriteId:
+    uint64_t origin_node
+    uint32_t origin_boot
+    uint32_t origin_worker
+    uint64_t sequence
+
+
+cdef struct Bucket:                 # two cache lines
+    uint64_t floor                  # stamps up to this one may have been forgotten
+    uint64_t spare
+    uint64_t hashes[WAYS]           # 0: free
+    uint64_t stamps[WAYS]           # of the newest write
+
+
+cdef struct Entry:
+    uint64_t origin                 # node of the newest write
+    uint64_t over_stamp             # newest overwrite
+    uint64_t over_origin
+    uint64_t recent                 # 1 + position of the key's last write among the recent ones
+    uint8_t flags
+    uint8_t family
+
+
+cdef struct Recent:
+    WriteId id
+    uint64_t stamp
+    uint64_t previous               # 1 + position of the write of the same key before it
+
+
+cdef struct Origin:                 # window of the sequence numbers of one origin
+    uint64_t node
+    uint32_t boot
+    uint32_t worker
+    uint64_t lowest                 # what came before it is not known
+    uint64_t highest
+    uint64_t used
+    uint64_t* bits
+
+
+cdef class WriteTable:
+    cdef Bucket* buckets
+    cdef Entry* entries
+    cdef uint64_t bucket_mask
+    cdef uint64_t first_floor       # of all buckets
+    cdef Recent* recents
+    cdef uint64_t recent_count
+    cdef uint64_t recent_mask
+    cdef Origin* origins
+    cdef int origin_count
+    cdef int latest_origin
+    cdef uint64_t uses
+    cdef readonly uint64_t newest   # of a STALE verdict: the newest stamp known
+
+    cdef int seen(self, const WriteId* id, bint is_resent) noexcept nogil
+    cdef int note(self, uint64_t hash, int klass, int family, const WriteId* id, uint64_t stamp,
+                  bint is_resent) noexcept nogil
+    cdef int find(self, const Bucket* bucket, uint64_t hash) noexcept nogil
+    cdef int insert(self, Bucket* bucket, uint64_t hash, uint64_t stamp) noexcept nogil
+    cdef void remember(self, Entry* entry, const WriteId* id, uint64_t stamp) noexcept nogil
+    cdef void raise_floors(self, uint64_t stamp) noexcept nogil
+    cdef Origin* origin_of(self, const WriteId* id) noexcept nogil
+    cdef uint8_t mark(self, const WriteId* id) noexcept nogil
+    cdef inline Entry* entry_at(self, const Bucket* bucket, int way) noexcept nogil:
+        return &self.entries[(bucket - self.buckets) * WAYS + way]
+
+
+cdef uint64_t key_hash(const char* key, size_t n) noexcept nogil

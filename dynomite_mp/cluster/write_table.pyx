@@ -1,0 +1,291 @@
+"""What a replica remembers of recent writes, and what it decides by that: apply, skip, or have the key copied.
+
+What it is: the conflict rules, so that replicas that get the same writes in different orders end up equal.
+
+    class      older than an applied overwrite   older than another write, newer than the last overwrite   else
+    overwrite  STALE                             SKIP_AND_COPY                                             APPLY
+    commute    STALE                             APPLY, if all writes since then commute with it           APPLY
+    ordered    STALE                             APPLY_AND_COPY                                            APPLY
+
+    buckets    | floor, hashes, stamps of up to 7 keys |   a key that has to go raises its bucket's floor
+    entries    | the rest of what is known of a key    |   .recent -> position of its last write
+    recents    | circular: ids and stamps of writes, chained by key |
+    origins    | for each process that stamps writes: which of its last 65,536 sequence numbers were seen |
+
+What it is not: it applies nothing and does not know what a key's value is.
+
+Invariants: fixed memory, touched only as it is used; what was forgotten is never taken for new: a write that was sent
+again and is not above the floor of its bucket is not applied, its key is copied. Ties of stamps: the larger node wins.
+"""
+
+from libc.stdint cimport uint8_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+from dynomite_mp.cluster.quorum cimport reply_digest
+
+cdef enum:
+    WINDOW = 65536                  # sequence numbers of one origin
+    ORIGINS = 64
+    IS_NEW = 0
+    WAS_SEEN = 1
+    IS_BELOW = 2
+
+
+cdef uint64_t key_hash(const char* key, size_t n) noexcept nogil:
+    """Of a key, never 0."""
+    cdef uint64_t hash = reply_digest(key, n)
+    return hash if hash else 1
+
+
+cdef inline bint is_less(uint64_t stamp, uint64_t origin, uint64_t other_stamp, uint64_t other_origin) noexcept nogil:
+    return stamp < other_stamp or (stamp == other_stamp and origin < other_origin)
+
+
+cdef class WriteTable:
+    def __cinit__(self, uint64_t floor, *, uint64_t buckets=8192, uint64_t recents=65536):
+        if buckets & (buckets - 1) or recents & (recents - 1) or not buckets or not recents:
+            raise ValueError("sizes are powers of two")
+        self.bucket_mask = buckets - 1
+        self.recent_mask = recents - 1
+        self.buckets = <Bucket*>calloc(buckets, sizeof(Bucket))
+        self.entries = <Entry*>calloc(buckets * WAYS, sizeof(Entry))
+        self.recents = <Recent*>calloc(recents, sizeof(Recent))
+        self.origins = <Origin*>calloc(ORIGINS, sizeof(Origin))
+        if self.buckets == NULL or self.entries == NULL or self.recents == NULL or self.origins == NULL:
+            raise MemoryError
+        self.first_floor = floor
+
+    def __dealloc__(self):
+        cdef int i
+        if self.origins != NULL:
+            for i in range(self.origin_count):
+                free(self.origins[i].bits)
+        free(self.origins)
+        free(self.buckets)
+        free(self.entries)
+        free(self.recents)
+
+    # ---- one write
+
+    cdef int note(self, uint64_t hash, int klass, int family, const WriteId* id, uint64_t stamp,
+                  bint is_resent) noexcept nogil:
+        """What to do with a write of a key, NOTE_*; what is applied is remembered."""
+        cdef Bucket* bucket = &self.buckets[hash & self.bucket_mask]
+        cdef int way = self.find(bucket, hash)
+        cdef bint is_below = stamp <= bucket.floor or stamp <= self.first_floor
+        cdef bint is_newest
+        cdef Entry* entry
+        if way < 0:
+            if is_below and is_resent:
+                return NOTE_SKIP_AND_COPY
+            way = self.insert(bucket, hash, stamp)
+            entry = self.entry_at(bucket, way)
+            entry.origin = id.origin_node
+            if klass == WRITE_OVERWRITE:
+                entry.over_stamp, entry.over_origin = stamp, id.origin_node
+            else:
+                entry.family = <uint8_t>(family if klass == WRITE_COMMUTE else FAMILY_MIXED)
+            self.remember(entry, id, stamp)
+            return NOTE_APPLY_AND_COPY if is_below else NOTE_APPLY
+        entry = self.entry_at(bucket, way)
+        is_newest = not is_less(stamp, id.origin_node, bucket.stamps[way], entry.origin)
+        if is_newest and klass == WRITE_OVERWRITE:
+            bucket.stamps[way] = entry.over_stamp = stamp
+            entry.origin = entry.over_origin = id.origin_node
+            entry.family = FAMILY_NONE
+            entry.flags = 0
+            self.remember(entry, id, stamp)
+            return NOTE_APPLY
+        self.newest = bucket.stamps[way]
+        if is_less(stamp, id.origin_node, entry.over_stamp, entry.over_origin):
+            return NOTE_STALE
+        if klass == WRITE_OVERWRITE:
+            if stamp == entry.over_stamp and id.origin_node == entry.over_origin:
+                return NOTE_DUPLICATE
+            entry.flags |= ENTRY_DISORDERED
+            return NOTE_SKIP_AND_COPY
+        if is_resent and is_below:
+            return NOTE_SKIP_AND_COPY
+        if klass != WRITE_COMMUTE or (entry.family != FAMILY_NONE and entry.family != family):
+            family = FAMILY_MIXED
+        entry.family = <uint8_t>family
+        self.remember(entry, id, stamp)
+        if is_newest:
+            bucket.stamps[way] = stamp
+            entry.origin = id.origin_node
+            return NOTE_APPLY
+        if family != FAMILY_MIXED:
+            return NOTE_APPLY
+        entry.flags |= ENTRY_DISORDERED
+        return NOTE_APPLY_AND_COPY
+
+    cdef int find(self, const Bucket* bucket, uint64_t hash) noexcept nogil:
+        cdef int way
+        for way in range(WAYS):
+            if bucket.hashes[way] == hash:
+                return way
+        return -1
+
+    cdef int insert(self, Bucket* bucket, uint64_t hash, uint64_t stamp) noexcept nogil:
+        """A place for a key; the key with the oldest last write makes room."""
+        cdef int way
+        cdef int oldest = 0
+        for way in range(WAYS):
+            if bucket.hashes[way] == 0:
+                oldest = way
+                break
+            if bucket.stamps[way] < bucket.stamps[oldest]:
+                oldest = way
+        if bucket.hashes[oldest] and bucket.stamps[oldest] > bucket.floor:
+            bucket.floor = bucket.stamps[oldest]
+        bucket.hashes[oldest] = hash
+        bucket.stamps[oldest] = stamp
+        memset(self.entry_at(bucket, oldest), 0, sizeof(Entry))
+        return oldest
+
+    cdef void remember(self, Entry* entry, const WriteId* id, uint64_t stamp) noexcept nogil:
+        cdef Recent* recent = &self.recents[self.recent_count & self.recent_mask]
+        recent.id = id[0]
+        recent.stamp = stamp
+        recent.previous = entry.recent
+        self.recent_count += 1
+        entry.recent = self.recent_count
+
+    cdef void raise_floors(self, uint64_t stamp) noexcept nogil:
+        if stamp > self.first_floor:
+            self.first_floor = stamp
+
+    # ---- which writes were seen
+
+    cdef int seen(self, const WriteId* id, bint is_resent) noexcept nogil:
+        """NOTE_APPLY: a write that was not seen, and is from now on; NOTE_DUPLICATE; NOTE_SKIP_AND_COPY: too long ago
+        to know, and it was sent again."""
+        cdef uint8_t what = self.mark(id)
+        if what == WAS_SEEN:
+            return NOTE_DUPLICATE
+        return NOTE_SKIP_AND_COPY if what == IS_BELOW and is_resent else NOTE_APPLY
+
+    cdef uint8_t mark(self, const WriteId* id) noexcept nogil:
+        cdef Origin* origin = self.origin_of(id)
+        cdef uint64_t sequence = id.sequence
+        cdef uint64_t word, bit, i
+        if origin == NULL:
+            return IS_BELOW
+        if sequence > origin.highest:
+            if sequence - origin.highest >= WINDOW:
+                memset(origin.bits, 0, WINDOW // 8)
+            else:
+                for i in range(origin.highest + 1, sequence):
+                    origin.bits[(i % WINDOW) >> 6] &= ~(<uint64_t>1 << (i & 63))
+            origin.highest = sequence
+            origin.bits[(sequence % WINDOW) >> 6] |= <uint64_t>1 << (sequence & 63)
+            return IS_NEW
+        if origin.highest - sequence >= WINDOW or sequence < origin.lowest:
+            return IS_BELOW
+        word = (sequence % WINDOW) >> 6
+        bit = <uint64_t>1 << (sequence & 63)
+        if origin.bits[word] & bit:
+            return WAS_SEEN
+        origin.bits[word] |= bit
+        return IS_NEW
+
+    cdef Origin* origin_of(self, const WriteId* id) noexcept nogil:
+        """The window of an origin; the one that was not used for longest makes room. NULL when memory is out."""
+        cdef Origin* origin = &self.origins[self.latest_origin]
+        cdef int i
+        cdef int oldest = 0
+        self.uses += 1
+        if origin.node != id.origin_node or origin.boot != id.origin_boot or origin.worker != id.origin_worker or (
+                origin.bits == NULL):
+            for i in range(self.origin_count):
+                origin = &self.origins[i]
+                if (origin.node == id.origin_node and origin.boot == id.origin_boot
+                        and origin.worker == id.origin_worker):
+                    self.latest_origin = i
+                    origin.used = self.uses
+                    return origin
+                if origin.used < self.origins[oldest].used:
+                    oldest = i
+            if self.origin_count < ORIGINS:
+                origin = &self.origins[self.origin_count]
+                origin.bits = <uint64_t*>calloc(WINDOW // 64, sizeof(uint64_t))
+                if origin.bits == NULL:
+                    return NULL
+                self.latest_origin = self.origin_count
+                self.origin_count += 1
+            else:
+                origin = &self.origins[oldest]
+                memset(origin.bits, 0, WINDOW // 8)
+                self.latest_origin = oldest
+            origin.node, origin.boot, origin.worker = id.origin_node, id.origin_boot, id.origin_worker
+            origin.lowest = id.sequence
+            origin.highest = id.sequence - 1 if id.sequence else 0
+        origin.used = self.uses
+        return origin
+
+    # ---- for key copies and tests
+
+    def note_key(self, bytes key, int klass, id, uint64_t stamp, *, int family=1, bint is_resent=False):
+        cdef WriteId what = id_of(id)
+        return self.note(key_hash(key, len(key)), klass, family, &what, stamp, is_resent)
+
+    def seen_id(self, id, bint is_resent=False):
+        cdef WriteId what = id_of(id)
+        return self.seen(&what, is_resent)
+
+    def entry(self, bytes key, int most=64, uint64_t since=0):
+        cdef uint64_t hash = key_hash(key, len(key))
+        cdef Bucket* bucket = &self.buckets[hash & self.bucket_mask]
+        cdef int way = self.find(bucket, hash)
+        cdef Entry* entry
+        cdef uint64_t at
+        cdef Recent* recent
+        cdef list ids = []
+        if way < 0:
+            return None
+        entry = self.entry_at(bucket, way)
+        at = entry.recent
+        while at and at + self.recent_mask >= self.recent_count and len(ids) < most:
+            recent = &self.recents[(at - 1) & self.recent_mask]
+            if recent.stamp < since:
+                break
+            ids.append((recent.id.origin_node, recent.id.origin_boot, recent.id.origin_worker, recent.id.sequence))
+            at = recent.previous
+        return (bucket.stamps[way], entry.origin, entry.flags + 256 * entry.family, ids,
+                entry.over_stamp, entry.over_origin)
+
+    def put(self, bytes key, uint64_t stamp, uint64_t origin, int flags, ids, uint64_t over_stamp,
+            uint64_t over_origin):
+        cdef uint64_t hash = key_hash(key, len(key))
+        cdef Bucket* bucket = &self.buckets[hash & self.bucket_mask]
+        cdef int way = self.find(bucket, hash)
+        cdef Entry* entry
+        cdef WriteId what
+        if way < 0:
+            way = self.insert(bucket, hash, stamp)
+        entry = self.entry_at(bucket, way)
+        if not is_less(stamp, origin, bucket.stamps[way], entry.origin):
+            bucket.stamps[way] = stamp
+            entry.origin = origin
+        entry.over_stamp, entry.over_origin = over_stamp, over_origin
+        entry.flags = <uint8_t>(flags & ENTRY_DISORDERED)
+        entry.family = <uint8_t>(flags >> 8)
+        entry.recent = 0
+        for id in reversed(ids):
+            what = id_of(id)
+            self.mark(&what)
+            self.remember(entry, &what, stamp)
+
+    def raise_floor(self, uint64_t stamp):
+        self.raise_floors(stamp)
+
+
+cdef WriteId id_of(id):
+    cdef WriteId what
+    what.origin_node, what.origin_boot, what.origin_worker, what.sequence = id
+    return what
+
+
+def hash_of(bytes key):
+    return key_hash(key, len(key))

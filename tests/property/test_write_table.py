@@ -1,0 +1,151 @@
+"""The table of recent writes: it decides as the model that forgets nothing; what it forgot it never takes for new."""
+
+import hypothesis.strategies as st
+from hypothesis import given, settings
+
+from dynomite_mp.cluster.write_table import (
+    ENTRY_DISORDERED,
+    NOTE_APPLY,
+    NOTE_APPLY_AND_COPY,
+    NOTE_DUPLICATE,
+    NOTE_SKIP_AND_COPY,
+    NOTE_STALE,
+    WriteTable,
+)
+from tests.models.write_table_model import COMMUTE, COPIES, ORDERED, OVERWRITE, TableModel, Write, value_of
+
+APPLIED = (NOTE_APPLY, NOTE_APPLY_AND_COPY)
+
+
+def writes(keys: int, stamps: int = 40) -> st.SearchStrategy[list[Write]]:
+    """Each with an order of its own: stamps may tie, then the origins differ."""
+    one = st.tuples(
+        st.integers(0, keys - 1), st.sampled_from((OVERWRITE, COMMUTE, ORDERED)), st.integers(1, 2),
+        st.integers(1, stamps), st.integers(1, 3),
+    )  # fmt: skip
+    return st.lists(one, max_size=60, unique_by=lambda row: (row[3], row[4])).map(
+        lambda rows: [
+            Write(b"key%d" % key, klass, family, stamp, origin, stamp) for key, klass, family, stamp, origin in rows
+        ]
+    )
+
+
+def note(table: WriteTable, write: Write, *, is_resent: bool = False) -> int:
+    """As a replica does: what must not be applied twice is first asked for in the window of its origin."""
+    if write.klass != OVERWRITE:
+        seen = table.seen_id(write.id, is_resent)
+        if seen != NOTE_APPLY:
+            return seen
+    return table.note_key(
+        write.key, write.klass, write.id, write.stamp, family=write.family, is_resent=is_resent
+    )  # fmt: skip
+
+
+@given(writes(keys=3))
+def test_it_decides_as_the_model(deliveries: list[Write]) -> None:
+    table, model = WriteTable(0), TableModel()
+    assert [note(table, write) for write in deliveries] == [model.note(write) for write in deliveries]
+
+
+@given(writes(keys=2), st.randoms(use_true_random=False))
+def test_replicas_that_need_no_copy_end_up_equal(sent: list[Write], random: object) -> None:
+    """Whatever the order of delivery: the value is that of the order of stamps, or the key is to be copied."""
+    delivered = list(sent)
+    random.shuffle(delivered)  # type: ignore[attr-defined]
+    table = WriteTable(0)
+    verdicts = [(write, note(table, write)) for write in delivered]
+    for key in {write.key for write in sent}:
+        of_key = [(write, verdict) for write, verdict in verdicts if write.key == key]
+        if any(verdict in COPIES for _write, verdict in of_key):
+            continue
+        applied = [write for write, verdict in of_key if verdict == NOTE_APPLY]
+        in_order = sorted((write for write, _verdict in of_key), key=lambda write: write.order)
+        assert value_of(applied) == value_of(in_order)
+
+
+@given(writes(keys=40, stamps=300), st.data())
+@settings(max_examples=200)
+def test_nothing_is_applied_twice_whatever_was_forgotten(sent: list[Write], data: st.DataObject) -> None:
+    """A table with room for seven keys; what is sent again is said to be."""
+    table = WriteTable(0, buckets=1, recents=8)
+    counted: dict[tuple[int, int, int, int], int] = {}
+    done: list[Write] = []
+    for write in sent:
+        done.append(write)
+        again = data.draw(st.booleans())
+        for one, is_resent in ((write, False), *([(data.draw(st.sampled_from(done)), True)] if again else [])):
+            if note(table, one, is_resent=is_resent) in APPLIED and one.klass != OVERWRITE:
+                counted[one.id] = counted.get(one.id, 0) + 1
+    assert all(times == 1 for times in counted.values())
+
+
+@given(st.integers(8, 40))
+def test_a_forgotten_key_raises_the_floor(keys: int) -> None:
+    table = WriteTable(0, buckets=1)
+    for i in range(keys):
+        assert table.note_key(b"key%d" % i, OVERWRITE, (1, 1, 0, i), 100 + i) == NOTE_APPLY
+    forgotten = keys - 7
+    for i in range(keys):
+        is_known = table.entry(b"key%d" % i) is not None
+        assert is_known == (i >= forgotten)
+    old = 100 + forgotten - 1
+    assert table.note_key(b"new", OVERWRITE, (1, 1, 0, 999), old, is_resent=True) == NOTE_SKIP_AND_COPY
+    assert table.note_key(b"new", OVERWRITE, (1, 1, 0, 999), old + 1000, is_resent=True) == NOTE_APPLY
+
+
+def test_what_was_before_the_first_floor_is_not_known() -> None:
+    table = WriteTable(1000)
+    assert table.note_key(b"k", COMMUTE, (1, 1, 0, 1), 1000, is_resent=True) == NOTE_SKIP_AND_COPY
+    assert table.note_key(b"k", COMMUTE, (1, 1, 0, 2), 1000) == NOTE_APPLY_AND_COPY
+    assert table.note_key(b"k", COMMUTE, (1, 1, 0, 3), 1001) == NOTE_APPLY
+    assert table.note_key(b"k", COMMUTE, (1, 1, 0, 4), 999, is_resent=True) == NOTE_SKIP_AND_COPY
+    table.raise_floor(2000)
+    assert table.note_key(b"other", OVERWRITE, (1, 1, 0, 5), 1999, is_resent=True) == NOTE_SKIP_AND_COPY
+
+
+def test_ties_go_to_the_larger_node() -> None:
+    table = WriteTable(0)
+    assert table.note_key(b"k", OVERWRITE, (2, 1, 0, 1), 10) == NOTE_APPLY
+    assert table.note_key(b"k", OVERWRITE, (1, 1, 0, 1), 10) == NOTE_STALE
+    assert table.newest == 10
+    assert table.note_key(b"k", OVERWRITE, (2, 1, 0, 1), 10) == NOTE_APPLY  # the same again does no harm
+    assert table.note_key(b"k", OVERWRITE, (3, 1, 0, 1), 10) == NOTE_APPLY
+
+
+def test_an_entry_has_the_recent_ids_newest_first() -> None:
+    table = WriteTable(0, recents=4)
+    for sequence in range(1, 4):
+        table.note_key(b"k", COMMUTE, (1, 2, 3, sequence), 10 * sequence)
+    assert table.entry(b"k") == (30, 1, 256, [(1, 2, 3, 3), (1, 2, 3, 2), (1, 2, 3, 1)], 0, 0)
+    for sequence in range(4, 7):
+        table.note_key(b"other", COMMUTE, (1, 2, 3, sequence), 10 * sequence)
+    assert table.entry(b"k") == (30, 1, 256, [(1, 2, 3, 3)], 0, 0)
+    assert table.entry(b"nothing") is None
+
+
+def test_a_copied_key_counts_as_what_it_was_copied_from() -> None:
+    source, copy = WriteTable(0), WriteTable(0)
+    source.note_key(b"k", OVERWRITE, (1, 1, 0, 1), 10)
+    source.note_key(b"k", ORDERED, (1, 1, 0, 3), 30)
+    assert source.note_key(b"k", ORDERED, (1, 1, 0, 2), 20) == NOTE_APPLY_AND_COPY
+    entry = source.entry(b"k")
+    assert entry is not None and entry[2] & ENTRY_DISORDERED
+    copy.put(b"k", *entry)
+    assert copy.entry(b"k") == entry
+    assert copy.seen_id((1, 1, 0, 2), True) == NOTE_DUPLICATE  # contained in the copy
+    assert copy.note_key(b"k", OVERWRITE, (1, 1, 0, 1), 9) == NOTE_STALE
+    assert copy.note_key(b"k", OVERWRITE, (1, 1, 0, 4), 40) == NOTE_APPLY
+
+
+def test_a_window_is_65536_sequence_numbers() -> None:
+    table = WriteTable(0)
+    assert table.seen_id((1, 1, 0, 5)) == NOTE_APPLY
+    assert table.seen_id((1, 1, 0, 65540)) == NOTE_APPLY
+    assert table.seen_id((1, 1, 0, 5)) == NOTE_DUPLICATE
+    assert table.seen_id((1, 1, 0, 6)) == NOTE_APPLY
+    assert table.seen_id((1, 1, 0, 65541)) == NOTE_APPLY
+    assert table.seen_id((1, 1, 0, 5), True) == NOTE_SKIP_AND_COPY
+    assert table.seen_id((1, 1, 0, 5)) == NOTE_APPLY  # it was not sent again: a new one that took its time
+    assert table.seen_id((1, 1, 0, 10**6)) == NOTE_APPLY
+    assert table.seen_id((1, 1, 0, 10**6)) == NOTE_DUPLICATE
+    assert table.seen_id((2, 1, 0, 10**6)) == table.seen_id((1, 2, 0, 10**6)) == NOTE_APPLY

@@ -1,0 +1,334 @@
+"""Writes have an id and a stamp that travel with them; a replica decides by them what its datastore gets."""
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import hiredis
+import pytest_asyncio
+
+from dynomite_mp.cluster.write_table import ENTRY_DISORDERED, FAMILY_MIXED
+from dynomite_mp.proto.dnode import (
+    DNODE_REQ_FORWARD,
+    DNODE_VERSION_C,
+    EXTENSION_NOT_EXECUTED,
+    EXTENSION_ORIGIN,
+    EXTENSION_RESENT,
+    EXTENSION_STALE,
+    EXTENSION_STAMP,
+)
+from dynomite_mp.proto.dnode_frames import DnodeFrame, ExtensionFields, pack_extension, unpack_extension
+from dynomite_mp.workers.stamps import COPY_DISORDERED, COPY_REFUSED, COPY_SKIPPED
+from dynomite_mp.workers.writes import HINT_MISSED
+from tests.unit.replica_stage import BOOT_ID, NODE_ID, ReplicaStage, words
+
+OVERWRITE, COMMUTE, ORDERED = 1, 2, 3
+OTHER = 99  # another coordinator
+
+
+def now(shift_ms: int = 0) -> int:
+    return int((time.time() * 1000 + shift_ms) * 65536)
+
+
+def extension(stamp: int, klass: int, sequence: int = 1, **more: int) -> bytes:
+    fields = ExtensionFields(
+        fields=EXTENSION_STAMP | EXTENSION_ORIGIN, clock=stamp, stamp=stamp, origin_node=OTHER, origin_boot=1,
+        sequence=sequence, conflict_class=klass, **more,
+    )  # fmt: skip
+    return pack_extension(fields)
+
+
+def said(frame: DnodeFrame) -> ExtensionFields:
+    found = unpack_extension(frame.data)
+    assert found is not None, frame
+    return found
+
+
+@pytest_asyncio.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[ReplicaStage]:
+    async with ReplicaStage.open(tmp_path) as opened:
+        yield opened
+
+
+async def copies(stage: ReplicaStage) -> list[DnodeFrame]:
+    return [await peer.request() for peer in stage.peers]
+
+
+async def test_all_copies_of_a_write_have_one_id_and_stamp(stage: ReplicaStage) -> None:
+    client = await stage.client()
+    before = now()
+    client.send("INCR", "k")
+    client.send("SET", "k", "v")
+    first, second = [said(frame) for frame in await copies(stage)], [said(frame) for frame in await copies(stage)]
+    assert first[0] == first[1] and second[0] == second[1]
+    assert (first[0].origin_node, first[0].origin_boot, first[0].conflict_class) == (NODE_ID, BOOT_ID, COMMUTE)
+    assert second[0].conflict_class == OVERWRITE
+    assert second[0].sequence == first[0].sequence + 1
+    assert before <= first[0].stamp < second[0].stamp <= now() + 1
+
+
+async def test_reads_and_c_nodes_get_bare_frames(tmp_path: Path) -> None:
+    async with ReplicaStage.open(tmp_path) as stage:
+        await stage.peers[0].stop()
+        await stage.until(lambda: not stage.mesh.all_up())
+        stage.peers[0].version = DNODE_VERSION_C
+        await stage.peers[0].start()
+        await stage.until(stage.mesh.all_up)
+        client = await stage.client()
+        client.send("SET", "k", "v")
+        c_frame, our_frame = await copies(stage)
+        assert c_frame.data == b"d" and said(our_frame).stamp
+
+
+async def test_a_relative_expiry_is_made_absolute_once(stage: ReplicaStage) -> None:
+    client = await stage.client()
+    client.send("SET", "k", "v", "EX", "100")
+    mine = (await stage.store.request())[1]
+    assert mine[:4] == [b"SET", b"k", b"v", b"PXAT"]
+    assert abs(int(mine[4]) - (time.time() + 100) * 1000) < 10_000
+    assert [words(frame) for frame in await copies(stage)] == [mine, mine]
+
+
+async def test_a_record_of_a_missed_write_has_its_id_and_stamp(stage: ReplicaStage) -> None:
+    await stage.peers[0].stop()
+    await stage.until(lambda: not stage.mesh.all_up())
+    client = await stage.client()
+    client.send("INCR", "k")
+    copy = said(await stage.peers[1].request())
+    _name, fields = await stage.record()
+    assert fields[2:8] == (NODE_ID, BOOT_ID, 0, copy.sequence, copy.stamp, COMMUTE)
+
+
+async def test_a_replica_that_was_not_executed_missed_it_and_a_read_goes_on(stage: ReplicaStage) -> None:
+    client = await stage.client()
+    client.send("INCR", "k")
+    frames = await copies(stage)
+    reply = pack_extension(ExtensionFields(flags=EXTENSION_NOT_EXECUTED))
+    stage.peers[0].reply(frames[0], b"-ERR Storage: Datastore refused connection\r\n", reply)
+    _name, fields = await stage.record()
+    assert fields[:2] == (HINT_MISSED, stage.peers[0].address)
+
+
+# ---- as a replica
+
+
+async def told(stage: ReplicaStage, peer: Any, *command: str, data: bytes) -> DnodeFrame:
+    """A copy that is not given to the datastore."""
+    peer.send(hiredis.pack_command(command), data)
+    reply: DnodeFrame = await peer.reply()
+    assert stage.store.waiting.empty()
+    return reply
+
+
+async def applied(stage: ReplicaStage, peer: Any, *command: str, data: bytes) -> DnodeFrame:
+    peer.send(hiredis.pack_command(command), data)
+    assert (await stage.store.request())[1] == [word.encode() for word in command]
+    stage.store.reply(b":1\r\n")
+    reply: DnodeFrame = await peer.reply()
+    return reply
+
+
+async def test_an_older_overwrite_is_skipped_and_the_reply_says_what_is_newest(stage: ReplicaStage) -> None:
+    peer = await stage.asking_peer()
+    newest = now()
+    assert (await applied(stage, peer, "SET", "k", "new", data=extension(newest, OVERWRITE, 2))).data == b"d"
+    reply = await told(stage, peer, "SET", "k", "old", data=extension(newest - 5, OVERWRITE, 1))
+    assert reply.payload == b"+OK\r\n"
+    assert said(reply).flags == EXTENSION_STALE and said(reply).stamp == newest
+    assert stage.cell("skipped_writes") == 1
+    assert stage.records() == []
+
+
+async def test_a_second_delivery_is_skipped(stage: ReplicaStage) -> None:
+    peer = await stage.asking_peer()
+    stamp = now()
+    await applied(stage, peer, "INCR", "k", data=extension(stamp, COMMUTE, 7))
+    reply = await told(stage, peer, "INCR", "k", data=extension(stamp, COMMUTE, 7, flags=EXTENSION_RESENT))
+    assert reply.payload == b"+OK\r\n" and unpack_extension(reply.data) is None
+    await applied(stage, peer, "INCR", "k", data=extension(stamp, COMMUTE, 8))
+
+
+async def test_writes_in_another_order_than_that_of_their_stamps_have_the_key_copied(stage: ReplicaStage) -> None:
+    peer = await stage.asking_peer()
+    stamp = now()
+    await applied(stage, peer, "APPEND", "k", "b", data=extension(stamp, ORDERED, 2))
+    await applied(stage, peer, "APPEND", "k", "a", data=extension(stamp - 1, ORDERED, 1))
+    name, (_token, key, reason) = await stage.record()
+    assert (name, key, reason) == ("key_copy", b"k", COPY_DISORDERED)
+    await told(stage, peer, "SET", "k", "x", data=extension(stamp - 2, OVERWRITE, 3))
+    name, (_token, key, reason) = await stage.record()
+    assert (name, key, reason) == ("key_copy", b"k", COPY_SKIPPED)
+
+
+async def test_several_keys_are_written_when_one_of_them_wants_it_and_the_others_are_copied(
+    stage: ReplicaStage,
+) -> None:
+    peer = await stage.asking_peer()
+    stamp = now()
+    await applied(stage, peer, "SET", "a", "new", data=extension(stamp, OVERWRITE, 1))
+    await applied(stage, peer, "MSET", "a", "1", "b", "2", data=extension(stamp - 5, OVERWRITE, 2))
+    name, (_token, key, _reason) = await stage.record()
+    assert (name, key) == ("key_copy", b"a")
+    await applied(stage, peer, "SET", "b", "new", data=extension(stamp, OVERWRITE, 3))
+    reply = await told(stage, peer, "DEL", "a", "b", data=extension(stamp - 6, OVERWRITE, 4))
+    assert said(reply).flags == EXTENSION_STALE
+
+
+async def test_a_write_of_a_c_node_gets_a_stamp_here(stage: ReplicaStage) -> None:
+    peer = await stage.asking_peer(DNODE_VERSION_C)
+    await applied(stage, peer, "SET", "k", "v", data=b"d")
+    ours = await stage.asking_peer()
+    reply = await told(stage, ours, "SET", "k", "old", data=extension(now(-1000), OVERWRITE))
+    assert said(reply).flags == EXTENSION_STALE
+
+
+async def test_a_datastore_that_is_not_there_has_not_executed_it(stage: ReplicaStage) -> None:
+    peer = await stage.asking_peer()
+    stage.store.drop_connections()
+    await stage.until(lambda: not any(link.is_up for link in stage.links))
+    stamp = now()
+    reply = await told(stage, peer, "INCR", "k", data=extension(stamp, COMMUTE, 1))
+    assert said(reply).flags == EXTENSION_NOT_EXECUTED
+    await stage.until(lambda: all(link.is_up for link in stage.links))
+    await applied(stage, peer, "INCR", "k", data=extension(stamp, COMMUTE, 1, flags=EXTENSION_RESENT))
+
+
+async def test_the_own_copy_that_alone_refused_a_write_is_copied(stage: ReplicaStage) -> None:
+    client = await stage.client()
+    client.send("INCR", "k")
+    frames = await copies(stage)
+    await stage.store.request()
+    stage.store.reply(b"-OOM x\r\n")
+    stage.peers[0].reply(frames[0], b":1\r\n")
+    name, (_token, key, reason) = await stage.record()
+    assert (name, key, reason) == ("key_copy", b"k", COPY_REFUSED)
+
+
+# ---- another datacenter's writes
+
+
+async def test_a_write_of_another_datacenter_keeps_its_id_and_waits_for_all_racks(stage: ReplicaStage) -> None:
+    peer = await stage.asking_peer()
+    stamp = now()
+    peer.send(
+        hiredis.pack_command(("INCR", "k")), extension(stamp, COMMUTE, 5, flags=EXTENSION_RESENT), DNODE_REQ_FORWARD
+    )
+    await stage.store.request()
+    frames = await copies(stage)
+    for frame in frames:
+        copy = said(frame)
+        assert (copy.stamp, copy.origin_node, copy.sequence, copy.flags) == (stamp, OTHER, 5, EXTENSION_RESENT)
+    stage.store.reply(b":7\r\n")
+    stage.peers[0].reply(frames[0], b":7\r\n")
+    await stage.until(lambda: stage.cell("peer_responses") == 1)
+    other = await stage.client()
+    assert await other.call("PING") == b"PONG"
+    assert not peer.has_reply()
+    await stage.peers[1].stop()  # its miss is on record
+    assert (await peer.reply()).payload == b":7\r\n"
+    name, fields = await stage.record()
+    assert name == "hint" and fields[2] == OTHER and fields[5:7] == (5, stamp)
+
+
+# ---- the clock
+
+
+async def test_a_faster_nodes_clock_is_followed(stage: ReplicaStage) -> None:
+    peer = await stage.asking_peer()
+    await applied(stage, peer, "SET", "k", "v", data=extension(now(3000), OVERWRITE))
+    assert 2900 < stage.path.clock_ahead_ms() <= 3000
+    client = await stage.client()
+    client.send("SET", "other", "v")
+    assert said((await copies(stage))[0]).stamp > now(2900)
+
+
+async def test_a_slower_coordinator_is_told_the_time(stage: ReplicaStage) -> None:
+    peer = await stage.asking_peer()
+    reply = await applied(stage, peer, "SET", "k", "v", data=extension(now(-3000), OVERWRITE))
+    assert said(reply).clock > now(-1000)
+
+
+async def test_a_nodes_first_question_is_answered_with_the_time(stage: ReplicaStage) -> None:
+    peer = await stage.asking_peer()
+    peer.send(hiredis.pack_command(("PING",)))
+    assert said(await peer.reply()).clock > now(-5000)
+
+
+async def test_a_reply_tells_the_time_too(stage: ReplicaStage) -> None:
+    client = await stage.client()
+    client.send("SET", "k", "v")
+    frames = await copies(stage)
+    stage.peers[0].reply(frames[0], b"+OK\r\n", pack_extension(ExtensionFields(clock=now(2000))))
+    await stage.until(lambda: stage.path.clock_ahead_ms() > 1800)
+
+
+async def test_a_clock_too_far_ahead_is_reported_and_its_stamp_replaced(stage: ReplicaStage) -> None:
+    peer = await stage.asking_peer()
+    await applied(stage, peer, "SET", "k", "v", data=extension(now(3_600_000), OVERWRITE, 1))
+    assert stage.skews == ["peer"] and stage.cell("clock_skews") == 1
+    await applied(stage, peer, "SET", "k", "w", data=extension(now(10_000), OVERWRITE, 2))
+
+
+async def test_a_write_that_this_racks_owner_finds_too_old_is_sent_once_more(tmp_path: Path) -> None:
+    """The owner in this rack is another node; it has seen a newer stamp."""
+    async with ReplicaStage.open(tmp_path) as stage:
+        stage.mesh.swap(stage.topology(with_neighbour=True))
+        await stage.until(stage.mesh.all_up)
+        client = await stage.client()
+        client.send("SET", "k", "v")
+        neighbour, other = stage.peers
+        frame, first = await neighbour.request(), said(await other.request())
+        newest = first.stamp + 1000 * 65536
+        stale = ExtensionFields(flags=EXTENSION_STALE, fields=EXTENSION_STAMP, stamp=newest, clock=newest)
+        neighbour.reply(frame, b"+OK\r\n", pack_extension(stale))
+        again, second = await neighbour.request(), said(await other.request())
+        assert words(again) == [b"SET", b"k", b"v"]
+        assert said(again) == second and second.stamp > newest and second.sequence > first.sequence
+        assert stage.cell("restamped_writes") == 1
+        neighbour.reply(again, b"+DONE\r\n")
+        assert await client.reply() == b"DONE"
+
+
+# ---- what other nodes may know
+
+
+async def key(peer: Any, name: str) -> Any:
+    peer.send(hiredis.pack_command(("DYNO", "KEY", name)))
+    reader = hiredis.Reader()
+    reader.feed((await peer.reply()).payload)
+    return reader.gets()
+
+
+async def test_a_node_says_what_it_knows_of_a_key(stage: ReplicaStage) -> None:
+    peer = await stage.asking_peer()
+    stamp = now()
+    assert await key(peer, "k") == []
+    await applied(stage, peer, "SET", "k", "v", data=extension(stamp, OVERWRITE, 1))
+    await applied(stage, peer, "APPEND", "k", "w", data=extension(stamp + 9, ORDERED, 3))
+    await applied(stage, peer, "APPEND", "k", "w", data=extension(stamp + 5, ORDERED, 2))
+    known = await key(peer, "k")
+    ids = [[OTHER, 1, 0, sequence] for sequence in (2, 3, 1)]
+    assert known == [stamp + 9, OTHER, ENTRY_DISORDERED + 256 * FAMILY_MIXED, ids, [stamp, OTHER]]
+
+
+async def test_a_copied_keys_writes_are_not_applied_again(stage: ReplicaStage) -> None:
+    stamp = now()
+    assert stage.path.hold_keys(1, [b"k"]) == [b"k"]
+    applied_keys: list[Any] = []
+    stage.path.set_on_applied(lambda *row: applied_keys.append(row))
+    peer = await stage.asking_peer()
+    known = [stamp, OTHER, 256, [[OTHER, 1, 0, 1]], [0, 0]]
+    peer.send(hiredis.pack_command(("INCR", "k")), extension(stamp, COMMUTE, 1))  # the copy has it
+    peer.send(hiredis.pack_command(("INCR", "k")), extension(stamp + 1, COMMUTE, 2))
+    peer.send(hiredis.pack_command(("PING",)))
+    await stage.until(lambda: stage.cell("dnode_client_requests") == 3)
+    assert stage.path.apply_key(1, b"k", known, [hiredis.pack_command(("RESTORE", "k", "0", "dump", "REPLACE"))])
+    assert (await stage.store.request())[1][0] == b"RESTORE"
+    assert (await stage.store.request())[1] == [b"INCR", b"k"]
+    stage.store.reply(b"+OK\r\n")
+    stage.store.reply(b":8\r\n")
+    assert [(await peer.reply()).payload for _ in range(3)] == [b"+OK\r\n", b":8\r\n", b"+PONG\r\n"]
+    assert stage.store.waiting.empty()
+    assert applied_keys == [(1, b"k", b"")]
+    assert (await key(peer, "k"))[0] == stamp + 1
