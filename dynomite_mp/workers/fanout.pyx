@@ -335,10 +335,6 @@ cdef class Fanout(Writes):
             self.outcome(request, rack, OUT_GOOD, b"+OK\r\n", 5, NULL, 0)
         return TAKEN
 
-    cdef bint hold_write(self, Request* request, int rack, const CommandRow* row, const char* p, size_t n) except -1:
-        """Hook, carried out by KeyHolds: whether this write waits for a copy of its key."""
-        raise NotImplementedError
-
     cdef bint state_allows(self, Request* request) noexcept:
         """STANDBY takes nothing; WRITES_ONLY takes writes and keeps them back; RESUMING takes writes."""
         if self.node_state == STATE_STANDBY or (
@@ -761,10 +757,6 @@ cdef class Fanout(Writes):
                 if item is not None:
                     conn = <DatastoreConn>item
                     conn.release()
-
-    def set_catching_up(self, bint is_catching_up):
-        """This node may have missed writes: reads go to other racks, if any can take them."""
-        self.is_catching_up = is_catching_up
 
     def set_remote_reads(self, bint reads_remote):
         """Whether a read that no rack of this datacenter can answer is asked of another."""
