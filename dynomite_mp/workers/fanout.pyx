@@ -652,18 +652,6 @@ cdef class Fanout(Writes):
             return self.decide(request, reply_set_good(replies, rack, digest))
         return self.decide(request, reply_set_bad(replies, rack, what == OUT_ERROR))
 
-    cdef bint all_can_lead(self, uint32_t token) except -1:
-        """Whether every owner of the key in this datacenter that can be seen knows what a lead is."""
-        cdef int rack, node
-        cdef PeerOutConn conn
-        for rack in range(self.table.racks):
-            node = self.table.owner(rack, token)
-            if node != self.table.local_node and node != NO_OWNER:
-                conn = <PeerOutConn>self.peers[node * self.peer_count + token % self.peer_count]
-                if conn is not None and (not conn.is_ours or conn.cipher is not None):
-                    return False
-        return True
-
     cdef int watch_read(self, Request* request, int what, const char* reply, size_t reply_len,
                         const char* p, size_t n) except -1:
         """With read repair: when a reply, late ones too, differs from an earlier one, the keys are looked at again."""
