@@ -134,7 +134,7 @@ cdef struct CommandRow:
     uint8_t merge
     uint8_t resend
     uint8_t options             # OPTIONS_*; not 0: ask request_refusal
-    uint8_t is_unordered        # equal replies may list their elements in different orders (resp3_shape set)
+    uint8_t is_unordered        # equal replies may list their elements in any order: members of sets
     uint8_t effect              # EFFECT_*
     uint8_t lead_at             # first argument that may be one of lead_words
     uint8_t lead_unless         # it is the lack of the word that makes it so

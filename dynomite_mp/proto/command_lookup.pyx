@@ -207,7 +207,7 @@ cdef _fill(CommandRow* out, uint32_t id, row):
     out.merge = table.MERGES.index(row.merge)
     out.resend = table.RESENDS.index(row.resend)
     out.options = _options(row, spec)
-    out.is_unordered = row.resp3_shape == "set"
+    out.is_unordered = row.resp3_shape in ("set", "set_opt")
     out.is_container = row.name in table.CONTAINERS
     out.effect = table.EFFECTS.index(row.replicate)
     if row.lead_if is not None:

@@ -399,7 +399,7 @@ cdef class Fanout(Writes):
             if self.table.racks > 1 and says_unreachable(p, n):
                 what = OUT_UNREACHABLE
                 request.error_code = E_DATASTORE_DOWN
-        elif request.group == GROUP_RESP3 and n and p[0] != c"+" and p[0] != c":" and is_c_node(conn):
+        elif request.group == GROUP_RESP3 and n and p[0] != c"+" and p[0] != c":" and answers_in_resp2(conn):
             shaped = reshape_frame(request.command, buf_ptr(&conn.outbuf)[slot.head_len:slot.size], p[:n])
             p, n = shaped, len(shaped)
         if request.is_owed:
@@ -737,9 +737,9 @@ cdef class Fanout(Writes):
         self.connect_on_demand = connect
 
 
-cdef bint is_c_node(TargetConn conn):
-    """Whoever is, answers in RESP2 whatever its client speaks."""
-    return isinstance(conn, PeerOutConn) and not (<PeerOutConn>conn).is_ours
+cdef bint answers_in_resp2(TargetConn conn):
+    """C nodes, and whoever could not be told what the client speaks: an encrypted frame has no room for it."""
+    return isinstance(conn, PeerOutConn) and (not (<PeerOutConn>conn).is_ours or (<PeerOutConn>conn).cipher is not None)
 
 
 cdef bint starts(const char* p, size_t n, const char* word, size_t len) noexcept nogil:

@@ -241,7 +241,8 @@ cdef class HintLog:
         while position < segment.end():
             chunk = segment.read(position, most)
             if scan(chunk, len(chunk), position, [], &used, &count) == SCAN_BAD:
-                return                              # the reader will say so
+                self.mark_dirty(DAMAGED, 0)
+                return                              # the reader says where, and passes over it
             if used == 0:
                 if <size_t>len(chunk) < most:
                     break
@@ -266,6 +267,7 @@ cdef class HintLog:
             chunk = segment.read(position, most)
             if scan(chunk, len(chunk), position, None, &used, &count) == SCAN_BAD or (
                     used == 0 and <size_t>len(chunk) < most):
+                self.mark_dirty(DAMAGED, 0)
                 return found + count
             if used == 0:
                 most *= 4

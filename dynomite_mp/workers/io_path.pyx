@@ -384,7 +384,11 @@ cdef class IoPath(KeyHolds):
         cdef uint64_t group
         cdef uint32_t token
         cdef bint is_split = False
-        cdef bint is_each = (place.flags & WITH_LEVEL) >> LEVEL_SHIFT == LEVEL_EACH_SAFE_QUORUM
+        # With other datacenters each key of a write goes the way that it goes alone, lest two writes of it overtake
+        # each other there.
+        cdef bint is_each = ((place.flags & WITH_LEVEL) >> LEVEL_SHIFT == LEVEL_EACH_SAFE_QUORUM or (
+            self.table.has_remote and row.access == ACCESS_WRITE and row.split != SPLIT_NONE
+            and not place.flags & WITH_FORWARD))
         if found < 0:
             return scan.error_code
         if found == 0:

@@ -31,6 +31,7 @@ TOPIC = "cluster"
 TITLE = "3: a node or its datastore killed or stopped for 5 s under load: no client error, and how long nothing came"
 WARM_S = 2.0
 KILL_GAP_S, STOP_GAP_S = 0.3, 1.0
+LOADED_SHARE = 0.97  # of what is offered must have been acknowledged, else nothing has been measured
 STORE_PORT = 22122
 COORDINATOR, OWNER, OTHER_RACK = 0, 1, 3  # places in the cluster
 
@@ -154,6 +155,12 @@ class Report:
     result: SteadyResult
     broken_at: float
     mended_at: float
+    rate_per_s: float
+
+    @property
+    def reached_per_s(self) -> float:
+        """Operations acknowledged, on average of the whole load: what an outage delays is made up for after it."""
+        return self.result.acknowledged / self.result.seconds
 
     @property
     def errors(self) -> int:
@@ -168,7 +175,9 @@ class Report:
 
     def is_good(self) -> bool:
         early = self.result.errors_between(0, self.broken_at)
-        return not (self.errors or early or self.wrong_before_return()) and self.gap[0] <= self.fault.gap_s
+        is_loaded = self.reached_per_s >= LOADED_SHARE * self.rate_per_s
+        wrong = self.errors or early or self.wrong_before_return()
+        return is_loaded and not wrong and self.gap[0] <= self.fault.gap_s
 
     def details(self) -> list[str]:
         """What went wrong, a line each; no line when nothing did."""
@@ -181,7 +190,8 @@ class Report:
         return (
             f"{self.errors} client errors, longest gap {gap * 1000:.0f} ms ({began - self.broken_at:+.3f} s after the "
             f"fault, in the {where}; at most {self.fault.gap_s * 1000:.0f}); {len(self.wrong_before_return())} wrong "
-            f"replies in the outage, {after} from the stale copy after it; {self.result.line()}"
+            f"replies in the outage, {after} from the stale copy after it; {self.reached_per_s:.0f} a second of "
+            f"{self.rate_per_s:.0f} offered; {self.result.line()}"
         )
 
 
@@ -199,4 +209,4 @@ def run(
         mended_at = load.mark("mended")
         fault.mend_it(stage, victim)
         time.sleep(after_s)
-    return Report(fault, load.result, broken_at, mended_at)
+    return Report(fault, load.result, broken_at, mended_at, rate_per_s)

@@ -35,6 +35,7 @@ LAYOUT = {"dc1": {"a": "o", "b": "o"}, "dc2": {"c": "o"}}
 P99_FACTOR, P99_EXTRA_S = 1.25, 0.0002
 FLAT_FACTOR, FLAT_EXTRA_MB = 1.05, 4.0
 FLOOD_RATE_PER_S = 1e6  # more than can be reached: the load goes as fast as it can
+RING_BYTES = 4 * MB  # as `cluster up` has it: soon used in full, also on a slow machine
 VALUE_BYTES, KEYSPACE, CLIENTS = 64, 20_000, 50
 
 
@@ -51,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
         with running_cluster(LAYOUT) as cluster:
             check_latency(cluster, findings, pairs, stretch_s)
     if chosen.only != "latency":
-        with running_cluster(LAYOUT) as cluster:
+        with running_cluster(LAYOUT, replication_ring_bytes=RING_BYTES) as cluster:
             check_memory(cluster, findings, minutes * 60)
     return findings.code
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import signal
 import time
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 
 from tests.accept.chaos_faults import Cuts, both_ways
 from tests.accept.cluster_03_failover import signal_all
-from tests.accept.cluster_parts import Cluster, running_cluster, target
+from tests.accept.cluster_parts import Cluster, Layout, running_cluster, target
 from tests.accept.one_node import Findings
 from tests.e2e.harness import CLIENT_PORT, Node, Resp, wait_for
 from tests.load.bare_store import BareStore
@@ -30,11 +31,12 @@ from tests.load.steady import SteadyLoad, SteadyPlan
 
 TOPIC = "lost"
 TITLE = "1: three racks, DC_ONE: a node killed, stopped or cut off for 5 s and 60 s under 5,000 writes/s"
+LAYOUT = {"dc1": {"a": "o", "b": "o", "c": "o"}}
 STORE_PORT = 22122
 WARM_S = 2.0
 BACK_S = 3.0  # after the first PONG everything is to be there
 LONG_BACK_S = 60.0
-GIVE_UP_S = 90.0
+GIVE_UP_S = 10.0  # and twice the outage
 
 
 @dataclass
@@ -128,6 +130,7 @@ class Report:
     took_s: float
     errors: int
     table: str
+    acknowledged: int
 
     def is_good(self) -> bool:
         limit_s = LONG_BACK_S if self.outage.seconds > 10 else BACK_S
@@ -135,8 +138,8 @@ class Report:
 
 
 @contextlib.contextmanager
-def running_stage(**conf: object) -> Iterator[Stage]:
-    """Three racks of one node, each with a datastore that no node has started."""
+def running_stage(layout: Layout = LAYOUT, **conf: object) -> Iterator[Stage]:
+    """Nodes with datastores that no node has started, so that what is killed is the node alone."""
     with contextlib.ExitStack() as stack:
         stores: dict[str, BareStore] = {}
         stack.callback(lambda: [store.__exit__(None, None, None) for store in stores.values()])
@@ -147,8 +150,8 @@ def running_stage(**conf: object) -> Iterator[Stage]:
             for node in nodes:
                 stores[node.host] = BareStore(node.host, STORE_PORT)
                 node.conf["servers"] = [f"{node.host}:{STORE_PORT}:1"]
+                setattr(node, "store", functools.partial(Resp, node.host, STORE_PORT))  # noqa: B010, a method
 
-        layout = {"dc1": {"a": "o", "b": "o", "c": "o"}}
         cluster = stack.enter_context(running_cluster(layout, prepare=with_store, **conf))
         yield Stage(cluster, stores, cuts)
 
@@ -171,7 +174,7 @@ def run(stage: Stage, outage: Outage, rate_per_s: float, seconds: float, warm_s:
     while True:
         problems = load.verify(store)
         took_s = time.monotonic() - back
-        if not problems or took_s > GIVE_UP_S:
+        if not problems or took_s > GIVE_UP_S + 2 * seconds:
             break
         time.sleep(0.1)
     problems += [text for node in stage.others() for text in load.verify((node.host, STORE_PORT))]
@@ -179,7 +182,9 @@ def run(stage: Stage, outage: Outage, rate_per_s: float, seconds: float, warm_s:
         f"{outage.name} for {seconds:g} s: {len(load.result.errors)} client errors, {len(problems)} keys not as "
         f"acknowledged, all there {took_s:.2f} s after the first PONG; {load.result.line()}"
     )
-    return Report(outage, line, problems, took_s, len(load.result.errors), load.result.error_table())
+    return Report(
+        outage, line, problems, took_s, len(load.result.errors), load.result.error_table(), load.result.acknowledged
+    )
 
 
 def answers(node: Node) -> bool:

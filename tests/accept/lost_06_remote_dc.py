@@ -15,12 +15,13 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from tests.accept.__main__ import SKIPPED
 from tests.accept.chaos_faults import Cuts, both_ways
 from tests.accept.cluster_03_failover import signal_all
-from tests.accept.cluster_parts import Cluster, running_cluster, target
+from tests.accept.cluster_parts import Cluster, target
+from tests.accept.lost_01_node import STORE_PORT, running_stage
 from tests.accept.one_node import Findings
 from tests.e2e.harness import Node, Resp, wait_for
 from tests.load.steady import SteadyLoad, SteadyPlan
@@ -75,20 +76,12 @@ class BothSides:
         self._thread.join()
 
 
-@contextlib.contextmanager
-def running_stage() -> Iterator[tuple[Cluster, Cuts]]:
-    with contextlib.ExitStack() as stack:
-        cuts = Cuts()
-        stack.callback(cuts.remove)
-        yield stack.enter_context(running_cluster(LAYOUT)), cuts
-
-
-def seconds_until_equal(cluster: Cluster, since: float) -> tuple[float, list[str]]:
+def seconds_until_equal(cluster: Cluster, since: float, most_s: float = GIVE_UP_S) -> tuple[float, list[str]]:
     """Until every key is the same on all replicas; what still differs after a long time."""
     while True:
         problems = cluster.replica_problems()
         took_s = time.monotonic() - since
-        if not problems or took_s > GIVE_UP_S:
+        if not problems or took_s > most_s:
             return took_s, problems
         time.sleep(0.2)
 
@@ -105,7 +98,7 @@ def cut_off(cluster: Cluster, cuts: Cuts, findings: Findings, rate_per_s: float,
         time.sleep(2.0)
     took_s, problems = seconds_until_equal(cluster, healed)
     for node in cluster.nodes:
-        problems += load.verify(target(node))
+        problems += load.verify((node.host, STORE_PORT))
         count = node.call("GET", "both:count")
         if count != b"%d" % both.counted:
             problems.append(f"{node.host}: both:count is {count!r}, {both.counted} were acknowledged")
@@ -133,8 +126,8 @@ def fan_out_killed(cluster: Cluster, findings: Findings, rate_per_s: float, outa
         wait_for(lambda: through.call("PING") == b"PONG", 30, "the first PONG")
         back = time.monotonic()
         time.sleep(1.0)
-    took_s, problems = seconds_until_equal(cluster, back)
-    problems += [text for node in (near, other, through) for text in load.verify(target(node))]
+    took_s, problems = seconds_until_equal(cluster, back, 10.0 + 2 * outage_s)
+    problems += [text for node in (near, other, through) for text in load.verify((node.host, STORE_PORT))]
     for text in (load.result.error_table(), *problems[:10]):
         if text:
             print(text)
@@ -152,11 +145,11 @@ def main(argv: Sequence[str]) -> int:
     short = parser.parse_args(argv).short
     findings = Findings()
     rate_per_s, outage_s = (1000.0, 5.0) if short else (5000.0, 60.0)
-    with running_stage() as (cluster, cuts):
-        if not cuts.is_usable:
+    with running_stage(LAYOUT) as stage:
+        if not stage.cuts.is_usable:
             print("no nftables here")
             return SKIPPED
-        cut_off(cluster, cuts, findings, rate_per_s, outage_s)
-    with running_stage() as (cluster, _):
-        fan_out_killed(cluster, findings, rate_per_s, min(outage_s, 10.0))
+        cut_off(stage.cluster, stage.cuts, findings, rate_per_s, outage_s)
+    with running_stage(LAYOUT) as stage:
+        fan_out_killed(stage.cluster, findings, rate_per_s, min(outage_s, 10.0))
     return findings.code

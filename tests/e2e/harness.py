@@ -39,12 +39,14 @@ T = TypeVar("T")
 REPO = Path(__file__).resolve().parents[2]
 CLIENT_PORT, PEER_PORT, STATS_PORT = 8102, 8101, 22222
 POLL_S = 0.02
+PATIENCE = float(os.environ.get("DYNOMITE_MP_TEST_PATIENCE", "1"))  # more where everything is slow: sanitizers
 MINIMAL_NODE = ("-m", "tests.e2e.minimal_node")
 PRODUCT = ("-m", "dynomite_mp")
 
 
 def wait_for(condition: Callable[[], T], timeout_s: float = 10.0, what: str = "", poll_s: float = POLL_S) -> T:
     """The first true value of `condition()`. OSErrors count as not yet. AssertionError after the time-out."""
+    timeout_s *= PATIENCE
     deadline = time.monotonic() + timeout_s
     last: object = None
     while True:

@@ -74,3 +74,8 @@ def test_ids_outside_the_table_have_no_row() -> None:
 
 def test_no_name_lies_far_from_its_place() -> None:
     assert longest_probe() <= 6
+
+
+@pytest.mark.parametrize("name", ["smembers", "spop", "sunion"])
+def test_members_of_sets_come_in_any_order(name: str) -> None:
+    assert row_fields(COMMAND_IDS[name])["is_unordered"]

@@ -134,6 +134,7 @@ def test_damage_in_the_newest_segment_does_not_swallow_what_is_appended_later(tm
     broken[SEGMENT_HEAD_BYTES + 1] ^= 0x40
     path.write_bytes(broken)
     log = HintLog(tmp_path, ROOM)
+    assert log.dirty_reason == DirtyReason.DAMAGED  # before anybody reads it
     log.append(b"later", 1)
     assert payloads(log) == [b"later"]
     assert log.dirty_reason == DirtyReason.DAMAGED
