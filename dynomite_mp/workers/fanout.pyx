@@ -56,6 +56,7 @@ from dynomite_mp.workers.reply_digest cimport digest_of
 from dynomite_mp.workers.request cimport (
     REQUEST_ANSWERED, REQUEST_WAITING, Request, Slot, request_new, request_release, slots_at,
 )
+from dynomite_mp.workers.stamps cimport COPY_READ
 from dynomite_mp.workers.target_conn cimport TargetConn
 from dynomite_mp.workers.write_order cimport order_bucket
 from dynomite_mp.workers.writes cimport HINT_MISSED, HINT_UNKNOWN, Writes
@@ -550,6 +551,8 @@ cdef class Fanout(Writes):
             request.pending -= 1
         if request.mode >= PLAN_LEAD:
             return self.lead_outcome(request, rack, what, reply, reply_len, p, n)
+        if request.mode >= PLAN_QUORUM and self.mends_reads and not request.is_write:
+            self.watch_read(request, what, reply, reply_len, p, n)
         if request.state != REQUEST_WAITING:
             return 0
         if request.mode == PLAN_ONE_WRITE:
@@ -637,6 +640,20 @@ cdef class Fanout(Writes):
                 if conn is not None and (not conn.is_ours or conn.cipher is not None):
                     return False
         return True
+
+    cdef int watch_read(self, Request* request, int what, const char* reply, size_t reply_len,
+                        const char* p, size_t n) except -1:
+        """With read repair: when a reply, late ones too, differs from an earlier one, the keys are looked at again."""
+        cdef ReplySet* replies = request.replies
+        cdef uint64_t digest
+        if what != OUT_GOOD or replies == NULL or replies.first_good < 0 or n == 0 or request.is_differing:
+            return 0
+        digest = digest_of(command_row(request.command), reply, reply_len)
+        if replies.replicas[replies.first_good].digest != digest:
+            request.is_differing = True
+            self.slab.add(self.cells.read_repairs, 1)
+            self.copy_keys(request, p, n, COPY_READ)
+        return 0
 
     cdef int decide(self, Request* request, int verdict) except -1:
         cdef ReplySet* replies = request.replies
@@ -731,6 +748,10 @@ cdef class Fanout(Writes):
     def set_remote_reads(self, bint reads_remote):
         """Whether a read that no rack of this datacenter can answer is asked of another."""
         self.reads_remote = reads_remote
+
+    def set_read_repairs(self, bint mends_reads):
+        """Whether replicas whose replies to a read differ are mended."""
+        self.mends_reads = mends_reads
 
     def set_on_demand(self, connect):
         """`preconnect: false`: what to call when a request finds no connection; None once it has been tried."""

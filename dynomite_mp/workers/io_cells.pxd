@@ -52,6 +52,7 @@ cdef struct IoCells:
     int lead_effects
     int lead_unknown
     int refused_writes
+    int read_repairs
     int skipped_writes
     int restamped_writes
     int clock_skews

@@ -69,6 +69,7 @@ cdef void bind_cells(IoCells* cells):
 cdef void bind_write_cells(IoCells* cells):
     """Of what becomes of writes at their replicas."""
     cells.missed_writes = cell_index("missed_writes")
+    cells.read_repairs = cell_index("read_repairs")
     cells.refused_writes = cell_index("refused_writes")
     cells.skipped_writes = cell_index("skipped_writes")
     cells.restamped_writes = cell_index("restamped_writes")

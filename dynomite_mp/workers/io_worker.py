@@ -61,6 +61,7 @@ LIVE_SETTINGS: dict[str, Callable[[Any], Any]] = {
     "max_value_bytes": int,
     "read_consistency": lambda value: Consistency[value.upper()],
     "write_consistency": lambda value: Consistency[value.upper()],
+    "read_repairs_enabled": lambda value: bool(int(value)),
 }
 
 
@@ -167,6 +168,7 @@ class IoWorker(Worker):
         self._client_limit = _share(config.client_connections, self.context.index, config.io_workers)
         set_max_bulk_bytes(config.max_value_bytes)
         self._path.set_remote_reads(config.read_other_datacenters)
+        self._path.set_read_repairs(config.read_repairs_enabled)
         self._path.configure(
             hash_name=config.hash,
             hash_tag=config.hash_tag,

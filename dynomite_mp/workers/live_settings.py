@@ -4,17 +4,10 @@ The values begin as the configuration has them and change only by what the super
 `/get_...` shows is what is in force and not what somebody asked for.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from dynomite_mp.config import Config
 from dynomite_mp.enums import Consistency
-
-# Settings with a verb but, in this version, without an effect. A verb that asks for what already holds is still OK.
-NOT_IN_THIS_VERSION: Final[Mapping[str, str]] = {
-    "read_repairs_enabled": "this version has no read repair",
-}
 
 
 @dataclass(slots=True)

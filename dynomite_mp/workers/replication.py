@@ -33,6 +33,7 @@ from dynomite_mp.workers.peer_calls import CallWays, PeerCalls
 from dynomite_mp.workers.peer_cipher import node_key, secured_by
 from dynomite_mp.workers.peer_mesh import PeerLink, count_peer_change
 from dynomite_mp.workers.repairs import Repairs
+from dynomite_mp.workers.stamps import COPY_READ
 from dynomite_mp.workers.topology_source import configured_topology
 from dynomite_mp.workers.wan_mesh import WanMesh
 from dynomite_mp.workers.wan_path import WanPath
@@ -160,7 +161,10 @@ class ReplicationWorker(Worker):
         """The same of a hint."""
         self._path.hint_payload(messages.encode(messages.HINT, *fields), now_ms())
 
-    def on_key_copy(self, _sender: Endpoint, _token: int, key: bytes, _reason: int) -> None:
+    def on_key_copy(self, _sender: Endpoint, _token: int, key: bytes, reason: int) -> None:
+        if reason == COPY_READ:
+            self.repairs.reads.want(key)
+            return
         self.slab.count("key_copies_received")
         self.copies.want((key,))
 

@@ -67,6 +67,7 @@ cdef struct Request:
     uint8_t is_foreign              # stamped by another coordinator
     uint8_t is_late                 # it has waited for a copy of its key, the other racks have it already
     uint8_t is_behind               # whose clock is behind: the reply tells the time
+    uint8_t is_differing            # a read whose replicas answered differently, which has been told
     uint8_t is_restamped            # sent once more with a newer stamp
     uint8_t is_lead_asked           # by a peer: execute it as the key's lead
     uint8_t is_lead_open            # executed here and not finished: counted under lead_epoch

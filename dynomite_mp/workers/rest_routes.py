@@ -8,8 +8,7 @@ A verb that changes something takes effect in one way only:
 
     admin --COMMAND set--> supervisor --CONTROL set--> every worker, the admin process among them
 
-and is answered OK when that CONTROL has come back. A verb whose effect this version does not have answers 501 with a
-sentence, except where the node is already as the verb wants it.
+and is answered OK when that CONTROL has come back.
 """
 
 import asyncio
@@ -24,7 +23,7 @@ from dynomite_mp.log import LEVEL_MAX, LEVEL_MIN
 from dynomite_mp.workers import health
 from dynomite_mp.workers.cluster_document import ClusterDocument
 from dynomite_mp.workers.cluster_view import ClusterView
-from dynomite_mp.workers.live_settings import NOT_IN_THIS_VERSION, LiveSettings
+from dynomite_mp.workers.live_settings import LiveSettings
 from dynomite_mp.workers.node_figures import NodeFigures
 
 TEXT: Final = "text/plain; charset=utf-8"
@@ -150,9 +149,6 @@ class RestService:
         """Puts a setting in force, unless it is already."""
         if self._settings.holds(key, value):
             return done
-        sentence = NOT_IN_THIS_VERSION.get(key)
-        if sentence is not None:
-            return Answer.text(sentence + "\n", 501)
         try:
             await self._link.set(key, value)
         except CommandRefused as refused:

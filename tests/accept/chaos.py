@@ -250,10 +250,12 @@ def running_stage(options: argparse.Namespace) -> Iterator[Stage]:
 
     try:
         with running_cluster(LAYOUT, prepare=prepare, enable_gossip=True, timeout=1000) as cluster:
-            yield Stage(cluster, cuts, disks)
+            try:
+                yield Stage(cluster, cuts, disks)
+            finally:
+                disks.unmount()  # before their directories are removed
     finally:
         cuts.remove()
-        disks.unmount()
 
 
 def _plan(stage: Stage, datacenter: str, options: argparse.Namespace, seed: int) -> SteadyPlan:

@@ -2,8 +2,8 @@
 
 import json
 
-from tests.accept.cluster_parts import running_cluster
-from tests.e2e.harness import Node, Resp
+from tests.accept.cluster_parts import figures, many, rest, running_cluster
+from tests.e2e.harness import Node, Resp, wait_for
 
 KEYS = 300
 
@@ -69,3 +69,23 @@ def test_comparison_finds_and_mends_what_was_damaged() -> None:
         row = compared(cluster.nodes[0])
         assert (row["keys_differing"], row["keys_mended"]) == (count, count), row
         assert cluster.replica_problems() == []
+
+
+def test_a_quorum_read_mends_the_replica_that_differs() -> None:
+    """Only with read repair; and the answer is that of the majority all the same."""
+    levels = {"read_consistency": "DC_QUORUM", "write_consistency": "DC_QUORUM"}
+    with running_cluster({"dc1": {"r1": "o", "r2": "o", "r3": "o"}}, **levels) as cluster:
+        asked, victim = cluster.nodes[0], cluster.nodes[1]
+        reads = [(b"GET", b"key%d" % n) for n in range(20)]
+        with asked.connect() as client, victim.store() as store:
+            for _, key in reads:
+                assert client.call("SET", key, "right") == b"OK"
+            cluster.wait_quiet()
+            for _, key in reads:
+                store.call("SET", key, "wrong")
+            assert many(client, reads) == [b"right"] * len(reads)
+            assert figures(asked)["read_repairs"] == 0
+            rest(asked, "/read_repairs/enable")
+            wait_for(lambda: many(client, reads) == [b"right"] * len(reads) and figures(asked)["read_repairs"], 5)
+            wait_for(lambda: many(store, reads) == [b"right"] * len(reads), 10, "all replicas mended")
+        wait_for(lambda: figures(asked)["read_repair_keys_mended"] == len(reads), 5, "the count of mended keys")
