@@ -107,7 +107,7 @@ def race(cluster: Cluster, requests: int, *, kills: bool) -> Outcome:
     if kills:
         victim = cluster.nodes[2]
         wait_for(lambda: racers[0].sent > requests // 8, 60, "a load under way")
-        signal_all(victim, signal.SIGKILL)
+        signal_all(victim.processes(), signal.SIGKILL)
         victim.wait()
         wait_for(lambda: racers[0].sent > requests // 4 or not threads[0].is_alive(), 60, "writes that it misses")
         victim.start()
