@@ -91,6 +91,8 @@ class Sources:
         if not others:
             others = [rack for dc in topology.datacenters[1:] for rack in topology.rack_order(dc)]
         self._racks: list[tuple[Rack, Continuum]] = [(rack, continuum_of(rack)) for rack in others]
+        far = [rack for dc in topology.datacenters[1:] for rack in topology.rack_order(dc) if rack not in others]
+        self._far: list[tuple[Rack, Continuum]] = [(rack, continuum_of(rack)) for rack in far]
         self._own = continuum_of(topology.local_rack)
         self._own_nodes = topology.local_rack.nodes
 
@@ -101,6 +103,12 @@ class Sources:
         """Addresses in the order of preference."""
         token = self.token(key)
         return [rack.nodes[circle.owner(token)].address for rack, circle in self._racks if circle.owner(token) >= 0]
+
+    def everywhere(self, key: bytes) -> list[str]:
+        """The same, and the owners in the other datacenters: for a write that this whole datacenter may lack."""
+        token = self.token(key)
+        racks = (*self._racks, *self._far)
+        return [rack.nodes[circle.owner(token)].address for rack, circle in racks if circle.owner(token) >= 0]
 
     def is_own(self, key: bytes) -> bool:
         """Whether this node owns the key in its rack."""

@@ -111,9 +111,11 @@ class KeyCopies:
         if failed:
             raise CopyError(list(failed), next(iter(failed.values())))
 
-    def want(self, keys: Iterable[bytes]) -> None:
+    def want(self, keys: Iterable[bytes], sources: Sequence[str] = ()) -> None:
         """The same without waiting; what fails is counted."""
         for key in keys:
+            if sources:
+                self._given[key] = sources
             self._want(key)
 
     def _want(self, key: bytes) -> asyncio.Future[str]:

@@ -33,7 +33,7 @@ from dynomite_mp.workers.peer_calls import CallWays, PeerCalls
 from dynomite_mp.workers.peer_cipher import node_key, secured_by
 from dynomite_mp.workers.peer_mesh import PeerLink, count_peer_change
 from dynomite_mp.workers.repairs import Repairs
-from dynomite_mp.workers.stamps import COPY_READ
+from dynomite_mp.workers.stamps import COPY_FORGOTTEN, COPY_READ
 from dynomite_mp.workers.topology_source import configured_topology
 from dynomite_mp.workers.wan_mesh import WanMesh
 from dynomite_mp.workers.wan_path import WanPath
@@ -166,7 +166,8 @@ class ReplicationWorker(Worker):
             self.repairs.reads.want(key)
             return
         self.slab.count("key_copies_received")
-        self.copies.want((key,))
+        # What came again after long may have been skipped by every rack here: then only another datacenter has it.
+        self.copies.want((key,), self.copies.sources.everywhere(key) if reason == COPY_FORGOTTEN else ())
 
     def on_control_set(self, setting: tuple[str, Any]) -> None:
         super().on_control_set(setting)

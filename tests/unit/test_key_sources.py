@@ -18,6 +18,7 @@ def test_owners_in_the_other_racks_by_name() -> None:
     )
     assert found.of(b"k") == ["a:8101", "c:8101"]
     assert found.is_own(b"k")
+    assert found.everywhere(b"k") == ["a:8101", "c:8101", "far:8101"]
 
 
 def test_a_lone_rack_asks_another_datacenter() -> None:
