@@ -10,7 +10,7 @@ Run by the node whose key is to be mended:
                  <-KEY_APPLIED
 
 A source has to contain every recent write that this node has of the key; if it does not yet, it is asked again a
-little later. A key that cannot be copied now is tried again, a bounded number of times; then CopyError says which.
+little later. A key that cannot be copied now is tried again for a few seconds; then CopyError says which.
 
 What it is not: it does not know why a copy is wanted, and keeps no list on disk: who wants a copy keeps the reason
 until `copy` has returned.
@@ -28,6 +28,9 @@ from typing import Any, Final
 
 from dynomite_mp.cluster.key_sources import KEEP, Known, Sources, choose, is_contained
 from dynomite_mp.errors import DynomiteError
+from dynomite_mp.ipc.counters import SlabWriter
+from dynomite_mp.proto.dnode import EXTENSION_FORCE_READ
+from dynomite_mp.proto.dnode_frames import ExtensionFields, pack_extension
 from dynomite_mp.proto.requests import request
 from dynomite_mp.workers.key_values import KeyValue, bulk_of, commands_for, known_of
 from dynomite_mp.workers.peer_calls import CallError, PeerCalls
@@ -38,8 +41,10 @@ BATCH: Final = 64
 BATCHES: Final = 4
 QUEUE_MAX: Final = 1_000_000
 APPLY_BYTES: Final = 65536  # of one KEY_APPLY; a larger value goes alone
-TRIES: Final = 50
+TRY_S: Final = 4.0  # a key that cannot be copied is tried again for so long
+ASK_MS: Final = 2000
 RETRY_S: Final = 0.02
+FORCED: Final = pack_extension(ExtensionFields(flags=EXTENSION_FORCE_READ))
 HELD_S: Final = 1.0
 APPLIED_S: Final = 5.0
 
@@ -83,12 +88,20 @@ class KeyCopies:
         self._tasks: set[asyncio.Task[None]] = set()
         self.copied = 0
         self.failed = 0
+        self._counted: dict[str, int] = {}
         calls.handlers["copy"] = self.on_call
 
     @property
     def pending(self) -> int:
         """Keys that are being copied or are to be."""
         return len(self._next) + len(self._under_way)
+
+    def count(self, slab: SlabWriter) -> None:
+        """Figures, once a second."""
+        slab.set_gauge("key_copies_pending", self.pending)
+        for name, total in (("key_copies", self.copied), ("key_copies_failed", self.failed)):
+            slab.count(name, total - self._counted.get(name, 0))
+            self._counted[name] = total
 
     async def on_call(self, keys: Sequence[bytes], sources: Sequence[str] = ()) -> list[bytes]:
         """Another node asks this one to copy keys of its own; answered when that is done, with those that failed."""
@@ -169,9 +182,10 @@ class KeyCopies:
         left = list(batch)
         why = "nobody has them"
         try:
-            for attempt in range(TRIES):
+            end_s = asyncio.get_running_loop().time() + TRY_S
+            while (time_s := asyncio.get_running_loop().time()) < end_s:
                 try:
-                    left, why = await self._attempt(left, is_last=attempt > TRIES // 2)
+                    left, why = await self._attempt(left, is_last=time_s > end_s - TRY_S / 2)
                 except (CallError, TimeoutError) as problem:
                     why = str(problem) or "an io worker does not answer"
                 if not left:
@@ -225,7 +239,7 @@ class KeyCopies:
                 wanted.setdefault(address, []).append(key)
         values: dict[bytes, KeyValue] = {}
         found = await asyncio.gather(
-            *(self._values(address, keys) for address, keys in wanted.items()), return_exceptions=True
+            *(self._values(address, keys, is_last) for address, keys in wanted.items()), return_exceptions=True
         )
         for outcome in found:
             if isinstance(outcome, CallError):
@@ -248,7 +262,9 @@ class KeyCopies:
                 by_source.setdefault(address, []).append(key)
 
         async def ask(address: str, of: list[bytes]) -> dict[tuple[str, bytes], Known]:
-            replies = await self._calls.ask_many(address, [request(b"DYNO", b"KEY", key) for key in of])
+            replies = await self._calls.ask_many(
+                address, [request(b"DYNO", b"KEY", key) for key in of], timeout_ms=ASK_MS
+            )
             return {(address, key): known_of(reply) for key, (reply, _) in zip(of, replies, strict=True)}
 
         found: dict[tuple[str, bytes], Known] = {}
@@ -262,13 +278,18 @@ class KeyCopies:
             for key, addresses in order.items()
         }
 
-    async def _values(self, address: str, keys: Sequence[bytes]) -> dict[bytes, KeyValue]:
-        """Whole values: those that did not move while they were read."""
+    async def _values(self, address: str, keys: Sequence[bytes], is_last: bool) -> dict[bytes, KeyValue]:
+        """Whole values: those that did not move while they were read. In the end also of a node that is catching up:
+        two that fill each other's gaps would wait for each other."""
         payloads: list[bytes] = []
         for key in keys:
             question = request(b"DYNO", b"KEY", key)
             payloads += [question, request(b"PEXPIRETIME", key), request(b"DUMP", key), question]
-        replies = [reply for reply, _ in await self._calls.ask_many(address, payloads)]
+        extensions = [FORCED] * len(payloads) if is_last else None
+        replies = [
+            reply
+            for reply, _ in await self._calls.ask_many(address, payloads, extensions=extensions, timeout_ms=ASK_MS)
+        ]
         values: dict[bytes, KeyValue] = {}
         for place, key in enumerate(keys):
             before, expiry, dump, after = replies[4 * place : 4 * place + 4]

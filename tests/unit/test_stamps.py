@@ -145,7 +145,9 @@ async def test_a_second_delivery_is_skipped(stage: ReplicaStage) -> None:
     stamp = now()
     await applied(stage, peer, "INCR", "k", data=extension(stamp, COMMUTE, 7))
     reply = await told(stage, peer, "INCR", "k", data=extension(stamp, COMMUTE, 7, flags=EXTENSION_RESENT))
-    assert reply.payload == b"+OK\r\n" and unpack_extension(reply.data) is None
+    assert reply.payload == b"+OK\r\n"
+    extra = unpack_extension(reply.data)  # a slow test is behind the node's clock, and is told so
+    assert extra is None or extra.flags == 0
     await applied(stage, peer, "INCR", "k", data=extension(stamp, COMMUTE, 8))
 
 
