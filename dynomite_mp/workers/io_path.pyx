@@ -295,11 +295,19 @@ cdef class IoPath(KeyHolds):
         """A relative expiry made absolute, once, by the coordinator; whether there is a rewritten request."""
         if flags & WITH_LOCAL_ONLY or (self.incoming != NULL and self.incoming.fields & EXTENSION_STAMP):
             return False
+        if self.has_c_peer():                       # RESTORE with ABSTTL, to C a request that is none
+            return False
         buf_clear(&self.absolute)
         if absolute_expiry(row, p, scan, <int64_t>(self.turn_unix_ns() // MS), &self.absolute) != EXPIRY_ABSOLUTE:
             return False
         memset(rewritten, 0, sizeof(RequestScan))
         return next_request(buf_ptr(&self.absolute), buf_len(&self.absolute), rewritten) == FRAME_OK
+
+    cdef bint has_c_peer(self) except -1:
+        for item in self.peers:
+            if item is not None and not (<PeerOutConn>item).is_ours:
+                return True
+        return False
 
     cdef Request* admit(self, SourceConn source, const CommandRow* row, size_t size) noexcept:
         """A request at the tail of the source's queue; NULL when memory is out."""

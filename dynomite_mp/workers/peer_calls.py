@@ -45,6 +45,7 @@ ASK_MS = 5000
 TICK_S = 0.010
 LOOK_AGAIN_S = 0.02
 CALLS, REQUESTS = 0, 1  # what a connection is for
+OURS_ONLY = b"*3\r\n$4\r\nDYNO\r\n"  # to a C node a request that is none: it would close the connection
 
 Reply = tuple[bytes, ExtensionFields | None]
 Handler = Callable[..., Awaitable[Any]]
@@ -147,7 +148,7 @@ class PeerCalls:
         try:
             async with asyncio.timeout(timeout_ms / 1000):
                 link = await self._link(address, kind, is_hasty)
-                if kind == CALLS and not link.is_ours:
+                if not link.is_ours and (kind == CALLS or any(payload.startswith(OURS_ONLY) for payload in payloads)):
                     raise CNodeError(f"{address} is a C node", "it cannot be asked")
                 replies = await self._send(link, payloads, is_forward, extensions)
         except TimeoutError:
