@@ -20,13 +20,14 @@ whatever happens.
 """
 
 import asyncio
+import contextlib
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from dynomite_mp.cluster.key_sources import KEEP, Known, Sources, choose, is_contained
+from dynomite_mp.cluster.key_sources import KEEP, Known, Sources, all_disordered, choose, is_contained
 from dynomite_mp.errors import DynomiteError
 from dynomite_mp.ipc.counters import SlabWriter
 from dynomite_mp.proto.dnode import EXTENSION_FORCE_READ
@@ -44,6 +45,7 @@ APPLY_BYTES: Final = 65536  # of one KEY_APPLY; a larger value goes alone
 TRY_S: Final = 4.0  # a key that cannot be copied is tried again for so long
 ASK_MS: Final = 2000
 RETRY_S: Final = 0.02
+LOOK_AGAIN_S: Final = (0.5, 1, 2, 4, 8, 16)  # at a key of which nobody could say yet in which order it was written
 FORCED: Final = pack_extension(ExtensionFields(flags=EXTENSION_FORCE_READ))
 HELD_S: Final = 1.0
 APPLIED_S: Final = 5.0
@@ -83,6 +85,7 @@ class KeyCopies:
         self._room = asyncio.Semaphore(BATCHES)
         self._under_way: dict[bytes, asyncio.Future[str]] = {}
         self._next: dict[bytes, asyncio.Future[str]] = {}  # wanted, not yet begun
+        self._unsure: dict[bytes, int] = {}  # keys to be looked at again, and how often they were
         self._given: dict[bytes, Sequence[str]] = {}  # sources of keys, where whoever wants the copy knows them
         self._pump: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -124,11 +127,9 @@ class KeyCopies:
         if failed:
             raise CopyError(list(failed), next(iter(failed.values())))
 
-    def want(self, keys: Iterable[bytes], sources: Sequence[str] = ()) -> None:
+    def want(self, keys: Iterable[bytes]) -> None:
         """The same without waiting; what fails is counted."""
         for key in keys:
-            if sources:
-                self._given[key] = sources
             self._want(key)
 
     def _want(self, key: bytes) -> asyncio.Future[str]:
@@ -226,11 +227,14 @@ class KeyCopies:
     async def _fetch(self, batch: _Batch, *, is_last: bool) -> tuple[dict[bytes, KeyValue], str]:
         """The values to take over, of those keys whose source is whole; and why of the others not."""
         held = batch.held
-        offers = await self._ask_all(held)
+        offers = await self._ask_all(held, self.sources.of)
+        offers.update(await self._ask_far(held, offers))
+        earlier = self.sources.earlier()
         wanted: dict[str, list[bytes]] = {}
         why = "no source answers"
         for key, mine in held.items():
-            address = choose(mine, offers.get(key, []), is_last=is_last)
+            address = choose(mine, offers.get(key, []), is_last=is_last, earlier=earlier)
+            self._note_doubt(key, mine, dict(offers.get(key, [])).get(address or ""), is_last=is_last)
             if address == KEEP:
                 batch.results[key] = b""
             elif address is None:
@@ -252,12 +256,45 @@ class KeyCopies:
                 )
         return values, why
 
-    async def _ask_all(self, keys: Iterable[bytes]) -> dict[bytes, list[tuple[str, Known]]]:
+    def _note_doubt(self, key: bytes, mine: Known, theirs: Known | None, *, is_last: bool) -> None:
+        """Whose writes are on their way, of another datacenter perhaps, is not known: time will tell."""
+        if theirs is not None and not theirs.is_disordered and is_contained(mine, theirs):
+            self._unsure.pop(key, None)
+        elif is_last and mine.is_disordered:
+            times = self._unsure.get(key, 0)
+            if times < len(LOOK_AGAIN_S):
+                self._unsure[key] = times + 1
+                asyncio.get_running_loop().call_later(LOOK_AGAIN_S[times], self._look_again, key)
+            else:
+                self._unsure.pop(key, None)
+
+    def _look_again(self, key: bytes) -> None:
+        with contextlib.suppress(CopyError):  # counted as failed where it is refused
+            self._want(key)
+
+    async def _ask_far(
+        self, held: Mapping[bytes, Known], offers: Mapping[bytes, list[tuple[str, Known]]]
+    ) -> dict[bytes, list[tuple[str, Known]]]:
+        """The offers of keys that no rack of this datacenter wrote in order, those of the others among them: writes
+        of two datacenters that crossed reach all racks of one in the same wrong order."""
+        keys = [
+            key for key, mine in held.items() if key not in self._given and all_disordered(mine, offers.get(key, []))
+        ]
+        far = await self._ask_all(keys, self.sources.far) if keys else {}
+        merged: dict[bytes, list[tuple[str, Known]]] = {}
+        for key, more in far.items():
+            found = dict([*offers.get(key, []), *more])
+            merged[key] = [(address, found[address]) for address in self.sources.ordered(found)]
+        return merged
+
+    async def _ask_all(
+        self, keys: Iterable[bytes], sources: Callable[[bytes], list[str]]
+    ) -> dict[bytes, list[tuple[str, Known]]]:
         """What each possible source knows of each key, in the order of preference."""
         by_source: dict[str, list[bytes]] = {}
         order: dict[bytes, list[str]] = {}
         for key in keys:
-            order[key] = list(self._given.get(key) or self.sources.of(key))
+            order[key] = list(self._given.get(key) or sources(key))
             for address in order[key]:
                 by_source.setdefault(address, []).append(key)
 
