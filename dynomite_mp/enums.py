@@ -59,6 +59,14 @@ class DataStore(IntEnum):
     MEMCACHE = 1
 
 
+class WarmUpMode(Enum):
+    """When a node is filled from the other racks (`warm_up:`)."""
+
+    AUTO = "auto"
+    OFF = "off"
+    FORCE = "force"
+
+
 class SecureServerOption(Enum):
     """Which peer links are encrypted (`secure_server_option:`)."""
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from dynomite_mp import config_values as read
 from dynomite_mp.config_values import Address, DatastorePersistence, LogFormat, Seed, SeedProvider, Server
-from dynomite_mp.enums import Consistency, DataStore, SecureServerOption
+from dynomite_mp.enums import Consistency, DataStore, SecureServerOption, WarmUpMode
 
 DEFAULT_POOL = "dyn_o_mite"
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
@@ -191,6 +191,10 @@ class Config:
         "datastore", milliseconds(0), "2000",
         "How far back a restarted datastore with a persisted data set may have lost writes; keys written since are"
         " copied again.", unit="ms", pending=True)
+    warm_up: WarmUpMode = setting(
+        "datastore", read.choice(WarmUpMode), "auto",
+        "When to fill the datastore from the other racks: auto (it is empty or was started anew), off, force (also at"
+        " each start).")
     timeout: int = c_number(
         "datastore", "5000",
         "Longest wait for a reply of the datastore; the time-outs of other nodes derive from it.", unit="ms")
@@ -297,9 +301,9 @@ class Config:
         "peers", read.number(), "0",
         "Most such writes a second that are brought to one replica when it is back; 0: no limit.")
     catch_up_max_ms: int = setting(
-        "peers", milliseconds(), "600000",
+        "peers", milliseconds(), "60000",
         "A node that returns takes reads after this long at the latest, even when others still hold writes for it.",
-        unit="ms", pending=True)
+        unit="ms")
 
     enable_gossip: bool = c_setting(
         "gossip", read.read_bool, "false",

@@ -1,7 +1,8 @@
 """Where a key can be copied from, and which of those that have it has the newest.
 
     Sources(topology, hash).of(key)      owners in the other racks of this datacenter, else in other datacenters
-    choose(mine, offers, is_last=...)    whose copy to take: an address, KEEP (mine is the newest), None (not yet)
+    Sources(topology, hash).far(key)     owners in other datacenters, for keys that nobody here wrote in order
+    choose(mine, offers, is_last=...)    whose copy to take: an address, KEEP (mine is right), None (not yet)
 
 Not here: asking them (workers.key_copies), the write table that knows (cluster.write_table).
 
@@ -10,7 +11,7 @@ its writes in order; of equal ones the first in the order of preference, racks b
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from dynomite_mp.cluster.continuum import Continuum, continuum_of
@@ -32,6 +33,8 @@ class Known:
     flags: int = 0
     ids: frozenset[Any] = frozenset()
     overwrite: tuple[int, int] = (0, 0)  # stamp and origin of the last overwrite
+    all_ids: frozenset[Any] = frozenset()  # not only the recent ones; of this node's own
+    in_order: tuple[Any, ...] = field(default=(), compare=False)  # ids, the newest first
 
     @property
     def is_busy(self) -> bool:
@@ -51,12 +54,17 @@ class Known:
         anything else knows nothing."""
         if not isinstance(plain, list | tuple) or len(plain) < 4:
             return cls()
-        ids = frozenset(tuple(one) if isinstance(one, list) else one for one in plain[3])
+        ids, all_ids = (
+            frozenset(tuple(one) if isinstance(one, list) else one for one in some)
+            for some in (plain[3], plain[5] if len(plain) > 5 else ())
+        )
         overwrite = plain[4] if len(plain) > 4 else (0, 0)
-        return cls(int(plain[0]), int(plain[1]), int(plain[2]), ids, (int(overwrite[0]), int(overwrite[1])))
+        in_order = tuple(plain[3])
+        last = int(overwrite[0]), int(overwrite[1])
+        return cls(int(plain[0]), int(plain[1]), int(plain[2]), ids, last, all_ids, in_order)
 
     def plain(self) -> list[Any]:
-        return [self.stamp, self.origin_node, self.flags, list(self.ids), list(self.overwrite)]
+        return [self.stamp, self.origin_node, self.flags, list(self.in_order or self.ids), list(self.overwrite)]
 
 
 def is_contained(mine: Known, theirs: Known) -> bool:
@@ -64,10 +72,34 @@ def is_contained(mine: Known, theirs: Known) -> bool:
     return mine.ids <= theirs.ids
 
 
-def choose(mine: Known, offers: Sequence[tuple[str, Known]], *, is_last: bool) -> str | None:
+def all_disordered(mine: Known, offers: Iterable[tuple[str, Known]]) -> bool:
+    """Whether nobody who has the newest write, this node included, had them in order."""
+    known = [mine, *(theirs for _address, theirs in offers)]
+    newest = max(one.age for one in known)
+    return newest > (0, 0) and all(one.is_disordered for one in known if one.age == newest)
+
+
+def is_first(mine: Known, offers: Sequence[tuple[str, Known]], earlier: Iterable[str]) -> bool:
+    """Whether all are to copy from this node: nobody has the writes in order, it has all of them, and of those that
+    have the newest it is the first. `earlier`: addresses before it in the order of datacenters and racks."""
+    if not all_disordered(mine, offers) or any(theirs.age > mine.age for _address, theirs in offers):
+        return False
+    rivals = [(address, theirs) for address, theirs in offers if theirs.age == mine.age]
+    before = frozenset(earlier)
+    return all(address not in before and theirs.ids <= mine.all_ids for address, theirs in rivals)
+
+
+def choose(
+    mine: Known, offers: Sequence[tuple[str, Known]], *, is_last: bool, earlier: Iterable[str] | None = None
+) -> str | None:
     """The address to copy from. `is_last`: there is no more waiting for writes that are on their way to the others."""
     if not offers:
         return None
+    if earlier is not None and all_disordered(mine, offers):
+        if not is_last and any(theirs.age != mine.age for _address, theirs in offers):
+            return None  # somebody who will have them in order may only be late
+        if is_first(mine, offers, earlier):
+            return KEEP
     ranked = sorted(
         enumerate(offers), key=lambda item: (item[1][1].age, not item[1][1].is_disordered, -item[0]), reverse=True
     )
@@ -91,6 +123,15 @@ class Sources:
         if not others:
             others = [rack for dc in topology.datacenters[1:] for rack in topology.rack_order(dc)]
         self._racks: list[tuple[Rack, Continuum]] = [(rack, continuum_of(rack)) for rack in others]
+        far = [] if others and others[0].dc != topology.local.dc else [*topology.datacenters[1:]]
+        self._far = [(rack, continuum_of(rack)) for dc in far for rack in dc.racks]
+        self._order = sorted((rack.dc, rack.name) for dc in topology.datacenters for rack in dc.racks)
+        self._places = {
+            node.address: self._order.index((rack.dc, rack.name))
+            for dc in topology.datacenters
+            for rack in dc.racks
+            for node in rack.nodes
+        }
         self._own = continuum_of(topology.local_rack)
         self._own_nodes = topology.local_rack.nodes
 
@@ -101,6 +142,20 @@ class Sources:
         """Addresses in the order of preference."""
         token = self.token(key)
         return [rack.nodes[circle.owner(token)].address for rack, circle in self._racks if circle.owner(token) >= 0]
+
+    def far(self, key: bytes) -> list[str]:
+        """The same of other datacenters, when this one has sources."""
+        token = self.token(key)
+        return [rack.nodes[circle.owner(token)].address for rack, circle in self._far if circle.owner(token) >= 0]
+
+    def ordered(self, addresses: Iterable[str]) -> list[str]:
+        """As every node of the cluster orders them: by datacenter and rack."""
+        return sorted(addresses, key=lambda address: self._places.get(address, len(self._order)))
+
+    def earlier(self) -> list[str]:
+        """Addresses in racks before this node's in that order."""
+        own = self._order.index((self._local.dc, self._local.rack))
+        return [address for address, place in self._places.items() if place < own]
 
     def is_own(self, key: bytes) -> bool:
         """Whether this node owns the key in its rack."""

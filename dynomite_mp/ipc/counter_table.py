@@ -206,6 +206,12 @@ COUNTERS: Final[tuple[Counter, ...]] = (
     _count("topology_swaps", "topologies taken into use", _WORKERS),
     _count("link_state_changes", "link changes reported to gossip", _PEERS),
     _latest("node_state", "state of this node, as in the gossip text", (Role.GOSSIP,)),
+    _latest("catching_up", "1 while this node serves no reads because it may have missed writes"),
+    _latest("warm_up_keys", "about how many keys the warm-up brings", _REPLICATION),
+    _latest("warm_up_copied_keys", "keys that the warm-up has brought so far", _REPLICATION),
+    _gauge("key_copies_pending", "keys that are being copied from other nodes, or are to be", _REPLICATION),
+    _count("key_copies", "keys copied from other nodes", _REPLICATION),
+    _count("key_copies_failed", "keys that could not be copied", _REPLICATION),
     # loop
     _count("loop_turns", "turns of the event loop", _WORKERS),
     _count("loop_busy_ns", "time the loop was not waiting", _WORKERS),

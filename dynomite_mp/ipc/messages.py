@@ -60,6 +60,8 @@ KEY_HOLD: Final = 0x5A
 KEY_APPLY: Final = 0x5B
 KEY_RELEASE: Final = 0x5C
 LEADING: Final = 0x5D
+NODE_RETURN: Final = 0x5E
+NODE_EVENT: Final = 0x5F
 SHARD_REQUEST: Final = 0x60
 SHARD_REPLY: Final = 0x61
 SHARD_WRITE: Final = 0x62
@@ -274,6 +276,23 @@ _ROWS = (
         ("copy_id",),
         1,
         "what this copy still holds goes on without a copy",
+    ),
+    Message(
+        NODE_EVENT,
+        "node_event",
+        "io > replication",
+        ("what", "episode", "detail"),
+        1,
+        "why this node may have missed writes; the io worker serves no reads until it is told. episode: which of its",
+        with_sender=True,
+    ),
+    Message(
+        NODE_RETURN,
+        "node_return",
+        "replication > io",
+        ("is_returning", "episode"),
+        1,
+        "RESUMING or not; the end is only meant for an io worker that has not had another episode since",
     ),
     Message(
         SHARD_REQUEST,

@@ -117,9 +117,7 @@ class Comparison:
 
     async def _suspects(self, leaves: Mapping[str, list[int]]) -> list[bytes]:
         """Keys that looked different when they were read, not at the same time."""
-        theirs = {
-            address: asyncio.ensure_future(self._rows(address, own)) for address, own in leaves.items()
-        }
+        theirs = {address: asyncio.ensure_future(self._rows(address, own)) for address, own in leaves.items()}
         wanted = {address: (self._keys.peers[address].ranges, frozenset(own)) for address, own in leaves.items()}
         try:
             ours = await self._trees.in_leaves(wanted, self._rate)

@@ -33,12 +33,15 @@ cdef class PollSet:
     cdef object schedule_turn       # () -> None: run turn() once more soon
     cdef bint in_turn
     cdef bint turn_scheduled
+    cdef uint64_t beat_ns           # when beat() was called last
+    cdef uint64_t stall_ns          # a turn later than this after a beat: the process stood still; 0: no care
 
     cdef int add(self, Conn conn, uint32_t events) except -1
     cdef void mark_dirty(self, Conn conn) noexcept
     cdef void mark_ready(self, Conn conn)
     cdef void end_turn(self)
     cdef uint64_t read_clock(self) noexcept nogil
+    cdef int stalled(self) except -1
     cpdef void turn(self)
     cdef void serve_events(self, int count)
     cdef void serve_ready(self)

@@ -153,6 +153,8 @@ cdef class PollSet:
             count = epoll_wait(self.fd, self.events, EVENTS_PER_TURN, 0)
         started = self.read_clock()
         self.turns += 1
+        if self.stall_ns and started > self.beat_ns + self.stall_ns:
+            self.stalled()
         if self.ready:
             self.serve_ready()
         if count > 0:
@@ -166,6 +168,14 @@ cdef class PollSet:
         if self.ready:
             self.want_turn()
         self.busy_ns += self.read_clock() - started
+
+    cdef int stalled(self) except -1:
+        """Hook: the process stood still for a while, and nothing has been handled since."""
+        return 0
+
+    def beat(self):
+        """To be called well within stall_ns, again and again."""
+        self.beat_ns = self.read_clock()
 
     cdef void serve_events(self, int count):
         cdef int i

@@ -35,7 +35,6 @@ cdef class Fanout(Writes):
     cdef uint64_t peer_timeout_ns
     cdef uint64_t peer_silence_ns
     cdef size_t peer_bytes
-    cdef bint holds_keys            # writes of some key wait (key_holds)
 
     cdef int dispatch(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1
     cdef void stops_leading(self, TargetConn conn) noexcept
@@ -43,8 +42,8 @@ cdef class Fanout(Writes):
     cdef int lead_asked(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1
     cdef int lead_outcome(self, Request* request, int rack, int what, const char* reply, size_t reply_len,
                           const char* p, size_t n) except -1
-    cdef bint all_can_lead(self, uint32_t token) except -1
     cdef int read_next(self, Request* request, const CommandRow* row, const char* p, size_t n, bint is_first) except -1
+    cdef bint may_read_on(self, Request* request) noexcept
     cdef int to_all_nodes(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1
     cdef int copy_to_racks(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1
     cdef int to_each_rack(self, Request* request, const CommandRow* row, const char* p, size_t n,
@@ -56,7 +55,6 @@ cdef class Fanout(Writes):
                      const char* p, size_t n, bint may_hold) except -1
     cdef int to_datastore(self, Request* request, int rack, const CommandRow* row,
                           const char* p, size_t n, bint may_hold) except -1
-    cdef bint hold_write(self, Request* request, int rack, const CommandRow* row, const char* p, size_t n) except -1
     cdef bint state_allows(self, Request* request) noexcept
     cdef int watch_read(self, Request* request, int what, const char* reply, size_t reply_len,
                         const char* p, size_t n) except -1

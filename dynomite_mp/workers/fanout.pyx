@@ -40,9 +40,8 @@ from dynomite_mp.proto.command_lookup cimport (
     CommandRow, command_row,
 )
 from dynomite_mp.proto.dnode cimport (
-    DNODE_HEADER_MOST, DNODE_REQ, EXTENSION_LEAD, EXTENSION_LEVEL_SHIFT, EXTENSION_MOST, EXTENSION_NOT_EXECUTED,
-    EXTENSION_STALE, Extension,
-    encode_extension,
+    DNODE_HEADER_MOST, DNODE_REQ, EXTENSION_FORCE_READ, EXTENSION_LEAD, EXTENSION_LEVEL_SHIFT, EXTENSION_MOST,
+    EXTENSION_NOT_EXECUTED, EXTENSION_STALE, Extension, encode_extension,
 )
 from dynomite_mp.proto.wire_errors cimport error_text
 from dynomite_mp.workers.conn cimport Conn
@@ -108,6 +107,8 @@ cdef class Fanout(Writes):
         if (self.table.is_alone or request.is_local_only or row.key_kind == KEYS_NONE
                 or row.routing == ROUTING_LOCAL_NODE):
             request.mode = PLAN_LOCAL
+            if not request.is_local_only and not self.table.is_alone:
+                request.is_forced = True            # it asks about this node, not for a key
             if request.is_write and self.is_stamping and request.stamp == 0 and row.key_kind != KEYS_NONE:
                 self.stamp(request)
             taken = self.to_datastore(request, self.table.my_rack, row, p, n, request.parent == NULL)
@@ -141,9 +142,10 @@ cdef class Fanout(Writes):
         raise NotImplementedError
 
     cdef int read_next(self, Request* request, const CommandRow* row, const char* p, size_t n, bint is_first) except -1:
-        """Ask the next rack's owner; this rack's first."""
+        """Ask the next rack's owner; this rack's first. When all were tried and one was only catching up, once more:
+        then it has to answer."""
         cdef int taken, rack
-        while request.racks_tried < self.table.racks:
+        while self.may_read_on(request):
             rack = (self.table.my_rack + request.racks_tried) % self.table.racks
             taken = self.to_node(request, rack, row, p, n, is_first)
             if taken == HOLD:
@@ -159,6 +161,13 @@ cdef class Fanout(Writes):
             request.remote_pending = 0
         self.fail(request, request.error_code)
         return REFUSED
+
+    cdef bint may_read_on(self, Request* request) noexcept:
+        """Whether a rack is left that a read may go to."""
+        if request.racks_tried >= self.table.racks and request.is_put_off and not request.is_forced:
+            request.is_forced = True
+            request.racks_tried = 0
+        return request.racks_tried < self.table.racks
 
     cdef int to_all_nodes(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1:
         """Every node of every datacenter; this node's datastore answers."""
@@ -266,7 +275,7 @@ cdef class Fanout(Writes):
         cdef uint32_t at = request.group * self.datastore_count + request.token % self.datastore_count
         cdef DatastoreConn conn = <DatastoreConn>self.datastores[at]
         cdef Slot* slot
-        if self.node_state != STATE_NORMAL and not self.state_allows(request):
+        if (self.node_state != STATE_NORMAL or self.is_catching_up) and not self.state_allows(request):
             return DOWN
         if self.holds_keys and request.is_write and self.hold_write(request, rack, row, p, n):
             request.is_late = True
@@ -326,15 +335,15 @@ cdef class Fanout(Writes):
             self.outcome(request, rack, OUT_GOOD, b"+OK\r\n", 5, NULL, 0)
         return TAKEN
 
-    cdef bint hold_write(self, Request* request, int rack, const CommandRow* row, const char* p, size_t n) except -1:
-        """Hook, carried out by KeyHolds: whether this write waits for a copy of its key."""
-        raise NotImplementedError
-
     cdef bint state_allows(self, Request* request) noexcept:
         """STANDBY takes nothing; WRITES_ONLY takes writes and keeps them back; RESUMING takes writes."""
         if self.node_state == STATE_STANDBY or (
                 not request.is_write and (self.node_state == STATE_WRITES_ONLY or self.node_state == STATE_RESUMING)):
             request.error_code = E_STATE
+            return False
+        if self.is_catching_up and not request.is_write and not request.is_forced:
+            request.error_code = E_STATE
+            request.is_put_off = True
             return False
         return True
 
@@ -362,11 +371,13 @@ cdef class Fanout(Writes):
             return DOWN
         if request.stamp and request.mode != PLAN_LEAD and conn.is_ours:
             data_len = self.describe_write(request, &data)
-        elif conn.is_ours and (request.group == GROUP_RESP3 or request.mode == PLAN_LEAD):
+        elif conn.is_ours and (request.group == GROUP_RESP3 or request.mode == PLAN_LEAD or request.is_forced):
             memset(&extension, 0, sizeof(Extension))
             extension.protocol = 3 if request.group == GROUP_RESP3 else 2
             if request.mode == PLAN_LEAD:
                 extension.flags = EXTENSION_LEAD | <uint32_t>request.level << EXTENSION_LEVEL_SHIFT
+            elif request.is_forced:
+                extension.flags = EXTENSION_FORCE_READ
             data = own
             data_len = encode_extension(own, &extension)
         slot = conn.enqueue_frame(head, DNODE_REQ, data, data_len, p, n)
@@ -400,6 +411,8 @@ cdef class Fanout(Writes):
             if self.table.racks > 1 and says_unreachable(p, n):
                 what = OUT_UNREACHABLE
                 request.error_code = E_DATASTORE_DOWN
+                if says_state(p, n):
+                    request.is_put_off = True
         elif request.group == GROUP_RESP3 and n and p[0] != c"+" and p[0] != c":" and answers_in_resp2(conn):
             shaped = reshape_frame(request.command, buf_ptr(&conn.outbuf)[slot.head_len:slot.size], p[:n])
             p, n = shaped, len(shaped)
@@ -571,7 +584,7 @@ cdef class Fanout(Writes):
             return self.quorum_outcome(request, rack, what, reply, reply_len)
         if what != OUT_UNREACHABLE:
             return self.complete(request, reply, reply_len)
-        if request.mode == PLAN_ONE_READ and n and request.racks_tried < self.table.racks:
+        if request.mode == PLAN_ONE_READ and n and self.may_read_on(request):
             self.read_next(request, command_row(request.command), p, n, False)
             return 0
         if reply_len:
@@ -638,18 +651,6 @@ cdef class Fanout(Writes):
                 digest = digest_of(command_row(request.command), reply, n)
             return self.decide(request, reply_set_good(replies, rack, digest))
         return self.decide(request, reply_set_bad(replies, rack, what == OUT_ERROR))
-
-    cdef bint all_can_lead(self, uint32_t token) except -1:
-        """Whether every owner of the key in this datacenter that can be seen knows what a lead is."""
-        cdef int rack, node
-        cdef PeerOutConn conn
-        for rack in range(self.table.racks):
-            node = self.table.owner(rack, token)
-            if node != self.table.local_node and node != NO_OWNER:
-                conn = <PeerOutConn>self.peers[node * self.peer_count + token % self.peer_count]
-                if conn is not None and (not conn.is_ours or conn.cipher is not None):
-                    return False
-        return True
 
     cdef int watch_read(self, Request* request, int what, const char* reply, size_t reply_len,
                         const char* p, size_t n) except -1:
@@ -778,10 +779,14 @@ cdef bint starts(const char* p, size_t n, const char* word, size_t len) noexcept
 
 
 cdef bint says_unreachable(const char* p, size_t n) noexcept nogil:
-    """Error replies that mean that the datastore was not asked: the store's own, and those of C nodes (3.9)."""
+    """Error replies that mean that the datastore was not asked: the store's own, and those of nodes (3.9)."""
     return (starts(p, n, b"-LOADING", 8) or starts(p, n, b"-MASTERDOWN", 11) or starts(p, n, b"-ERR Storage: ", 14)
-            or starts(p, n, b"-ERR Peer: ", 11) or starts(p, n, b"-ERR Dynomite: Dynomite's current state", 39)
-            or starts(p, n, NOT_LEAD, NOT_LEAD_LEN))
+            or starts(p, n, b"-ERR Peer: ", 11) or says_state(p, n) or starts(p, n, NOT_LEAD, NOT_LEAD_LEN))
+
+
+cdef bint says_state(const char* p, size_t n) noexcept nogil:
+    """A node that takes no such request in the state that it is in."""
+    return starts(p, n, b"-ERR Dynomite: Dynomite's current state", 39)
 
 
 cdef bint says_unasked(const char* p, size_t n) noexcept nogil:

@@ -75,7 +75,7 @@ def node_state(node: NodeFigures) -> NodeState:
         return NodeState(told)
     states = {worker.state for worker in node.all(Role.IO)}
     if ProcessState.RUNNING in states:
-        return NodeState.NORMAL
+        return NodeState.RESUMING if node.total("catching_up") else NodeState.NORMAL
     if ProcessState.STARTING in states:
         return NodeState.JOINING
     return NodeState.DOWN if states else NodeState.INIT

@@ -16,6 +16,7 @@ copy is in its hands; so records come at least once. A replica that cannot be re
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -42,7 +43,7 @@ from dynomite_mp.proto.dnode import EXTENSION_NOT_EXECUTED, EXTENSION_ORIGIN, EX
 from dynomite_mp.proto.dnode_frames import ExtensionFields, pack_extension
 from dynomite_mp.proto.framer import frame_keys
 from dynomite_mp.workers.hint_log import HintLog
-from dynomite_mp.workers.peer_calls import CallError, PeerCalls
+from dynomite_mp.workers.peer_calls import CallError, CNodeError, PeerCalls
 
 log = logging.getLogger("dynomite_mp.hints")
 
@@ -50,6 +51,7 @@ CONFLICT_OVERWRITE: Final = CONFLICTS.index("overwrite")
 READ_BYTES: Final = 256 * 1024
 BATCH_RECORDS: Final = 1000
 SETTLE_MS: Final = 100
+AWAY_MS: Final = 1000
 BACKOFF_FIRST_S, BACKOFF_MAX_S = 0.05, 1.0
 ANSWER_MS: Final = 10_000
 COPY_MS: Final = 30_000
@@ -112,6 +114,8 @@ class HintRecord:
 class Batch:
     """What is left of some records: writes to send again, the newest of the same keys only, and keys to be copied."""
 
+    since_ms: int = 0  # when the oldest was logged
+    is_announced: bool = False
     writes: dict[tuple[bytes, ...], HintRecord] = field(default_factory=dict)
     copies: dict[bytes, int] = field(default_factory=dict)  # key: when the newest of its records was logged
     unmendable: int = 0
@@ -183,7 +187,7 @@ class HintLane:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            batch = Batch()
+            batch = Batch(since_ms=records[0][2])
             for _, _, at_ms, payload in records:
                 batch.add(HintRecord.opened(payload, at_ms))
             await self._hold_pace(len(records))
@@ -201,8 +205,13 @@ class HintLane:
         backoff_s = BACKOFF_FIRST_S
         while True:
             try:
+                await self._announce(batch)
                 await self._send_writes(batch)
                 await self._ask_copies(batch)
+            except CNodeError:  # it gets again what overwrites, as any other datacenter's C node does, and no more
+                batch.copies.clear()
+                if self.log.mark_dirty(DirtyReason.UNSENDABLE, now_ms()):
+                    log.warning("%s is a C node and missed writes that must not be sent twice", self.address)
             except CallError as failure:
                 self._say(str(failure))
             if batch.is_done():
@@ -214,6 +223,14 @@ class HintLane:
                 return
             await asyncio.sleep(backoff_s)
             backoff_s = min(2 * backoff_s, BACKOFF_MAX_S)
+
+    async def _announce(self, batch: Batch) -> None:
+        """A replica that was away serves no reads before it has what it missed; it may not know that it was away."""
+        if batch.is_announced or now_ms() - batch.since_ms < AWAY_MS:
+            return
+        with contextlib.suppress(CallError):  # then the writes find out as well
+            await self._calls.call(self.address, "resume", timeout_ms=ANSWER_MS, is_hasty=True)
+            batch.is_announced = True
 
     def _say(self, trouble: str) -> None:
         if trouble != self._trouble:

@@ -38,6 +38,7 @@ cdef class IoPath(KeyHolds):
                      uint32_t flags) except -1
     cdef bint make_absolute(self, const char* p, RequestScan* scan, const CommandRow* row, uint32_t flags,
                             RequestScan* rewritten) except -1
+    cdef bint has_c_peer(self) except -1
     cdef Request* admit(self, SourceConn source, const CommandRow* row, size_t size) noexcept
     cdef int send_on(self, Request* request, const CommandRow* row, const Place* place,
                      const char* p, size_t n) except -1

@@ -48,7 +48,7 @@ from dynomite_mp.proto.command_lookup cimport (
     ACCESS_WRITE, EFFECT_EXPIRE_AT, KEYS_NONE, KEYS_RANGE, LOCAL_HELLO, LOCAL_PING, LOCAL_RESET, ROUTING_ANSWERED,
     ROUTING_REFUSED, SPLIT_NONE, SPLIT_PAIRS, CommandRow, arity_fits, command_lookup, command_row, subcommand_lookup,
 )
-from dynomite_mp.proto.dnode cimport EXTENSION_STAMP, Extension
+from dynomite_mp.proto.dnode cimport EXTENSION_FORCE_READ, EXTENSION_STAMP, Extension
 from dynomite_mp.proto.effects cimport conflict_of
 from dynomite_mp.proto.expiry cimport EXPIRY_ABSOLUTE, absolute_expiry
 from dynomite_mp.proto.fragment cimport Fragments
@@ -97,6 +97,7 @@ cdef enum:
     WITH_LOCAL_ONLY = 8             # asked by a peer: this node's datastore, no fan-out
     WITH_FORWARD = 16               # asked by another datacenter: this datacenter only
     WITH_LEAD = 32                  # asked by a peer: execute it as the lead of its key
+    WITH_FORCE = 64                 # a read that is to be served even while this node is catching up
 
 cdef uint16_t E_SEVERAL_NODES = WIRE_ERRORS["keys_span_nodes"].code
 cdef uint16_t E_DRAINING = WIRE_ERRORS["draining"].code
@@ -204,6 +205,7 @@ cdef class IoPath(KeyHolds):
         """The same for a peer's request."""
         cdef PeerInConn peer = <PeerInConn>conn
         cdef CommandRow* row
+        cdef uint32_t flags
         self.slab.add(self.cells.dnode_requests, 1)
         self.slab.add(self.cells.dnode_request_bytes, scan.pos)
         if is_for_node(p, scan):
@@ -222,6 +224,8 @@ cdef class IoPath(KeyHolds):
         flags = peer.group | (WITH_FORWARD if is_forward else WITH_LOCAL_ONLY)
         if peer.asks_lead:
             flags = peer.group | WITH_LOCAL_ONLY | WITH_LEAD | peer.asked_level << LEVEL_SHIFT
+        if extension != NULL and extension.flags & EXTENSION_FORCE_READ:
+            flags |= WITH_FORCE
         self.incoming = extension
         try:
             return self.forward(peer, p, scan, row, flags)
@@ -291,11 +295,19 @@ cdef class IoPath(KeyHolds):
         """A relative expiry made absolute, once, by the coordinator; whether there is a rewritten request."""
         if flags & WITH_LOCAL_ONLY or (self.incoming != NULL and self.incoming.fields & EXTENSION_STAMP):
             return False
+        if self.has_c_peer():                       # RESTORE with ABSTTL, to C a request that is none
+            return False
         buf_clear(&self.absolute)
         if absolute_expiry(row, p, scan, <int64_t>(self.turn_unix_ns() // MS), &self.absolute) != EXPIRY_ABSOLUTE:
             return False
         memset(rewritten, 0, sizeof(RequestScan))
         return next_request(buf_ptr(&self.absolute), buf_len(&self.absolute), rewritten) == FRAME_OK
+
+    cdef bint has_c_peer(self) except -1:
+        for item in self.peers:
+            if item is not None and not (<PeerOutConn>item).is_ours:
+                return True
+        return False
 
     cdef Request* admit(self, SourceConn source, const CommandRow* row, size_t size) noexcept:
         """A request at the tail of the source's queue; NULL when memory is out."""
@@ -321,6 +333,7 @@ cdef class IoPath(KeyHolds):
         request.level = (place.flags & WITH_LEVEL) >> LEVEL_SHIFT
         request.is_local_only = (place.flags & WITH_LOCAL_ONLY) != 0
         request.is_forwarded = (place.flags & WITH_FORWARD) != 0
+        request.is_forced = (place.flags & WITH_FORCE) != 0
         request.is_lead_asked = (place.flags & WITH_LEAD) != 0
         request.key_hash = place.key_hash
         if not request.is_foreign:

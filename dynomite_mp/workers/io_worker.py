@@ -112,6 +112,9 @@ class IoWorker(Worker):
         self._skews: dict[str, float] = {}
         self._set_identity()
         self._mesh.swap(topology)
+        self._episode = 0  # how many times this node may have missed writes, in the life of this process
+        self._is_serving = False
+        self._path.set_on_stall(self._on_stall, config.peer_silence_ms)
         self._applied: dict[int, list[tuple[bytes, bytes]]] = {}
         self._path.set_on_applied(self._on_applied)
         self._path.set_on_call(self._on_call, context.boot << CALL_ID_BITS)
@@ -213,6 +216,8 @@ class IoWorker(Worker):
         else:
             self._path.set_on_demand(self._connect_datastore)
         self._path.open_shards()
+        self._is_serving = True
+        self._may_have_missed("the node has started" if self.context.boot == 1 else "an io worker has started")
         # The sockets are that of `listen` and that of `dyn_listen`, in this order.
         clients, peers = self.context.sockets[:2]
         self._listeners.append(Listener(self._path, clients, self._on_accept, self._on_exhausted))
@@ -277,6 +282,28 @@ class IoWorker(Worker):
         """Another node's replication process asks this one's."""
         return self.proxies.replication.peer_call(call_id, address, payload)
 
+    # ---- the way back of a node that may have missed writes: see returning
+
+    def _may_have_missed(self, what: str, detail: Any = None) -> None:
+        """No reads until the replication process says that nothing is missing."""
+        if len(self._view.topology.local_dc.racks) < 2:
+            return
+        self._episode += 1
+        self._catch_up(True)
+        self.proxies.replication.node_event(what, self._episode, detail)
+
+    def _on_stall(self) -> None:
+        log.warning("this process stood still for longer than peer_silence_ms; catching up")
+        self._may_have_missed("the process stood still")
+
+    def on_node_return(self, is_returning: bool, episode: int) -> None:
+        if is_returning or episode >= self._episode:
+            self._catch_up(is_returning)
+
+    def _catch_up(self, is_catching_up: bool) -> None:
+        self._path.set_catching_up(is_catching_up)
+        self.slab.set_gauge("catching_up", is_catching_up)
+
     # ---- copies of keys: see key_holds
 
     def on_key_hold(self, copy_id: int, keys: list[bytes]) -> None:
@@ -340,6 +367,7 @@ class IoWorker(Worker):
 
     def _on_pressure_timer(self) -> None:
         self._path.relieve_pressure()
+        self._path.beat()
         self._path.expire_calls()
         self._tell_ready(again=False)
         self._path.expire_holds()
@@ -406,6 +434,8 @@ class IoWorker(Worker):
         self._sessions.resp3 = not any(other.is_unsupported for other in resp3)
         if link.hello:
             self._sessions.note_server(link.hello)
+        if link.is_up and (self._is_serving or link.times_up > 1):
+            self._may_have_missed("the datastore was away")
         if link.is_up and all(o.is_up or o.is_unsupported for o in self._links):
             self._first_up.set()
 

@@ -10,7 +10,7 @@ Run by the node whose key is to be mended:
                  <-KEY_APPLIED
 
 A source has to contain every recent write that this node has of the key; if it does not yet, it is asked again a
-little later. A key that cannot be copied now is tried again, a bounded number of times; then CopyError says which.
+little later. A key that cannot be copied now is tried again for a few seconds; then CopyError says which.
 
 What it is not: it does not know why a copy is wanted, and keeps no list on disk: who wants a copy keeps the reason
 until `copy` has returned.
@@ -20,14 +20,18 @@ whatever happens.
 """
 
 import asyncio
+import contextlib
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from dynomite_mp.cluster.key_sources import KEEP, Known, Sources, choose, is_contained
+from dynomite_mp.cluster.key_sources import KEEP, Known, Sources, all_disordered, choose, is_contained
 from dynomite_mp.errors import DynomiteError
+from dynomite_mp.ipc.counters import SlabWriter
+from dynomite_mp.proto.dnode import EXTENSION_FORCE_READ
+from dynomite_mp.proto.dnode_frames import ExtensionFields, pack_extension
 from dynomite_mp.proto.requests import request
 from dynomite_mp.workers.key_values import KeyValue, bulk_of, commands_for, known_of
 from dynomite_mp.workers.peer_calls import CallError, PeerCalls
@@ -38,8 +42,11 @@ BATCH: Final = 64
 BATCHES: Final = 4
 QUEUE_MAX: Final = 1_000_000
 APPLY_BYTES: Final = 65536  # of one KEY_APPLY; a larger value goes alone
-TRIES: Final = 50
+TRY_S: Final = 4.0  # a key that cannot be copied is tried again for so long
+ASK_MS: Final = 2000
 RETRY_S: Final = 0.02
+LOOK_AGAIN_S: Final = (0.5, 1, 2, 4, 8, 16)  # at a key of which nobody could say yet in which order it was written
+FORCED: Final = pack_extension(ExtensionFields(flags=EXTENSION_FORCE_READ))
 HELD_S: Final = 1.0
 APPLIED_S: Final = 5.0
 
@@ -78,18 +85,27 @@ class KeyCopies:
         self._room = asyncio.Semaphore(BATCHES)
         self._under_way: dict[bytes, asyncio.Future[str]] = {}
         self._next: dict[bytes, asyncio.Future[str]] = {}  # wanted, not yet begun
+        self._unsure: dict[bytes, int] = {}  # keys to be looked at again, and how often they were
         self._given: dict[bytes, Sequence[str]] = {}  # sources of keys, where whoever wants the copy knows them
         self._first: dict[bytes, str] = {}
         self._pump: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.copied = 0
         self.failed = 0
+        self._counted: dict[str, int] = {}
         calls.handlers["copy"] = self.on_call
 
     @property
     def pending(self) -> int:
         """Keys that are being copied or are to be."""
         return len(self._next) + len(self._under_way)
+
+    def count(self, slab: SlabWriter) -> None:
+        """Figures, once a second."""
+        slab.set_gauge("key_copies_pending", self.pending)
+        for name, total in (("key_copies", self.copied), ("key_copies_failed", self.failed)):
+            slab.count(name, total - self._counted.get(name, 0))
+            self._counted[name] = total
 
     async def on_call(self, keys: Sequence[bytes], sources: Sequence[str] = (), first: str = "") -> list[bytes]:
         """Another node asks this one to copy keys of its own; answered when that is done, with those that failed.
@@ -174,9 +190,10 @@ class KeyCopies:
         left = list(batch)
         why = "nobody has them"
         try:
-            for attempt in range(TRIES):
+            end_s = asyncio.get_running_loop().time() + TRY_S
+            while (time_s := asyncio.get_running_loop().time()) < end_s:
                 try:
-                    left, why = await self._attempt(left, is_last=attempt > TRIES // 2)
+                    left, why = await self._attempt(left, is_last=time_s > end_s - TRY_S / 2)
                 except (CallError, TimeoutError) as problem:
                     why = str(problem) or "an io worker does not answer"
                 if not left:
@@ -218,11 +235,14 @@ class KeyCopies:
     async def _fetch(self, batch: _Batch, *, is_last: bool) -> tuple[dict[bytes, KeyValue], str]:
         """The values to take over, of those keys whose source is whole; and why of the others not."""
         held = batch.held
-        offers = await self._ask_all(held)
+        offers = await self._ask_all(held, self.sources.of)
+        offers.update(await self._ask_far(held, offers))
+        earlier = self.sources.earlier()
         wanted: dict[str, list[bytes]] = {}
         why = "no source answers"
         for key, mine in held.items():
-            address = choose(mine, offers.get(key, []), is_last=is_last)
+            address = choose(mine, offers.get(key, []), is_last=is_last, earlier=earlier)
+            self._note_doubt(key, mine, dict(offers.get(key, [])).get(address or ""), is_last=is_last)
             if address == KEEP:
                 batch.results[key] = b""
             elif address is None:
@@ -231,7 +251,7 @@ class KeyCopies:
                 wanted.setdefault(address, []).append(key)
         values: dict[bytes, KeyValue] = {}
         found = await asyncio.gather(
-            *(self._values(address, keys) for address, keys in wanted.items()), return_exceptions=True
+            *(self._values(address, keys, is_last) for address, keys in wanted.items()), return_exceptions=True
         )
         for outcome in found:
             if isinstance(outcome, CallError):
@@ -244,12 +264,45 @@ class KeyCopies:
                 )
         return values, why
 
-    async def _ask_all(self, keys: Iterable[bytes]) -> dict[bytes, list[tuple[str, Known]]]:
+    def _note_doubt(self, key: bytes, mine: Known, theirs: Known | None, *, is_last: bool) -> None:
+        """Whose writes are on their way, of another datacenter perhaps, is not known: time will tell."""
+        if theirs is not None and not theirs.is_disordered and is_contained(mine, theirs):
+            self._unsure.pop(key, None)
+        elif is_last and mine.is_disordered:
+            times = self._unsure.get(key, 0)
+            if times < len(LOOK_AGAIN_S):
+                self._unsure[key] = times + 1
+                asyncio.get_running_loop().call_later(LOOK_AGAIN_S[times], self._look_again, key)
+            else:
+                self._unsure.pop(key, None)
+
+    def _look_again(self, key: bytes) -> None:
+        with contextlib.suppress(CopyError):  # counted as failed where it is refused
+            self._want(key)
+
+    async def _ask_far(
+        self, held: Mapping[bytes, Known], offers: Mapping[bytes, list[tuple[str, Known]]]
+    ) -> dict[bytes, list[tuple[str, Known]]]:
+        """The offers of keys that no rack of this datacenter wrote in order, those of the others among them: writes
+        of two datacenters that crossed reach all racks of one in the same wrong order."""
+        keys = [
+            key for key, mine in held.items() if key not in self._given and all_disordered(mine, offers.get(key, []))
+        ]
+        far = await self._ask_all(keys, self.sources.far) if keys else {}
+        merged: dict[bytes, list[tuple[str, Known]]] = {}
+        for key, more in far.items():
+            found = dict([*offers.get(key, []), *more])
+            merged[key] = [(address, found[address]) for address in self.sources.ordered(found)]
+        return merged
+
+    async def _ask_all(
+        self, keys: Iterable[bytes], sources: Callable[[bytes], list[str]]
+    ) -> dict[bytes, list[tuple[str, Known]]]:
         """What each possible source knows of each key, in the order of preference."""
         by_source: dict[str, list[bytes]] = {}
         order: dict[bytes, list[str]] = {}
         for key in keys:
-            order[key] = list(self._given.get(key) or self.sources.of(key))
+            order[key] = list(self._given.get(key) or sources(key))
             first = self._first.get(key)
             if first in order[key]:
                 order[key] = [first, *(address for address in order[key] if address != first)]
@@ -257,7 +310,9 @@ class KeyCopies:
                 by_source.setdefault(address, []).append(key)
 
         async def ask(address: str, of: list[bytes]) -> dict[tuple[str, bytes], Known]:
-            replies = await self._calls.ask_many(address, [request(b"DYNO", b"KEY", key) for key in of])
+            replies = await self._calls.ask_many(
+                address, [request(b"DYNO", b"KEY", key) for key in of], timeout_ms=ASK_MS
+            )
             return {(address, key): known_of(reply) for key, (reply, _) in zip(of, replies, strict=True)}
 
         found: dict[tuple[str, bytes], Known] = {}
@@ -271,13 +326,18 @@ class KeyCopies:
             for key, addresses in order.items()
         }
 
-    async def _values(self, address: str, keys: Sequence[bytes]) -> dict[bytes, KeyValue]:
-        """Whole values: those that did not move while they were read."""
+    async def _values(self, address: str, keys: Sequence[bytes], is_last: bool) -> dict[bytes, KeyValue]:
+        """Whole values: those that did not move while they were read. In the end also of a node that is catching up:
+        two that fill each other's gaps would wait for each other."""
         payloads: list[bytes] = []
         for key in keys:
             question = request(b"DYNO", b"KEY", key)
             payloads += [question, request(b"PEXPIRETIME", key), request(b"DUMP", key), question]
-        replies = [reply for reply, _ in await self._calls.ask_many(address, payloads)]
+        extensions = [FORCED] * len(payloads) if is_last else None
+        replies = [
+            reply
+            for reply, _ in await self._calls.ask_many(address, payloads, extensions=extensions, timeout_ms=ASK_MS)
+        ]
         values: dict[bytes, KeyValue] = {}
         for place, key in enumerate(keys):
             before, expiry, dump, after = replies[4 * place : 4 * place + 4]

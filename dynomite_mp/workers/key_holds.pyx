@@ -40,7 +40,8 @@ from dynomite_mp.workers.write_order cimport order_bucket
 
 cdef enum:
     RECENT_MS = 5000                # what is older has reached all replicas that can be reached
-    IDS_MOST = 64
+    IDS_MOST = 48                   # ids of writes that a copy is to contain
+    IDS_TOLD = 256                  # that a source names: more, as writes go on meanwhile
     HOLD_NS = 2000000000
     HELD_BYTES = 4194304            # of one key; also HELD_WRITES of it
 
@@ -139,11 +140,12 @@ cdef class KeyHolds(PeerService):
             return None
         if only_recent:
             since = self.clock.reading(self.turn_unix_ns()) - (<uint64_t>RECENT_MS << 16)
-        found = self.recent.entry(key, IDS_MOST, since)
+        found = self.recent.entry(key, IDS_MOST if only_recent else IDS_TOLD, since)
         if found is None:
             return None
         stamp, origin, flags, ids, over_stamp, over_origin = found
-        return stamp, origin, flags | self.is_busy(key), ids, (over_stamp, over_origin)
+        known = (stamp, origin, flags | self.is_busy(key), ids, (over_stamp, over_origin))
+        return (*known, self.recent.entry(key, IDS_MOST, 0)[3]) if only_recent else known
 
     cdef bint is_busy(self, bytes key) noexcept:
         """Whether a write of the key is on its way to the datastore by other connections than a copy's reads take."""
@@ -163,7 +165,7 @@ cdef class KeyHolds(PeerService):
         if hold is None or hold.copy_id != copy_id or hold.commands is not None:
             return False
         if known and known[0] and self.recent is not None:
-            stamp, origin, flags, ids, overwrite = known
+            stamp, origin, flags, ids, overwrite = known[:5]
             self.recent.put(key, stamp, origin, flags, ids, *overwrite)
         hold.commands = list(commands)
         hold.awaited = len(hold.commands)

@@ -136,9 +136,7 @@ class KeyMending:
     async def _states_at(self, replica: Peer, keys: Sequence[bytes]) -> dict[bytes, KeyState]:
         if replica is self._local:
             return await self._trees.states(keys)
-        rows = await self.attempt(
-            replica.address, self.call(replica.address, "key_states", list(keys))
-        )
+        rows = await self.attempt(replica.address, self.call(replica.address, "key_states", list(keys)))
         return {key: KeyState(*row) for key, row in zip(keys, rows, strict=True)} if rows is not None else {}
 
     async def _mend_all(self, divergent: Mapping[bytes, tuple[str, ...]]) -> None:

@@ -33,6 +33,7 @@ cdef class Leading(Fanout):
     cdef Buf probes
     cdef Buf effects
 
+    cdef bint all_can_lead(self, uint32_t token) except -1
     cdef bint may_lead(self, uint32_t token, int rack) except -1
     cdef int ask_next(self, Request* request, const CommandRow* row, const char* p, size_t n, bint may_hold) except -1
     cdef int ask_later(self, Request* request, const char* p, size_t n) except -1

@@ -120,6 +120,18 @@ cdef class Leading(Fanout):
         request.conflict = CONFLICT_LEAD
         return self.ask_next(request, row, p, n, request.parent == NULL)
 
+    cdef bint all_can_lead(self, uint32_t token) except -1:
+        """Whether every owner of the key in this datacenter that can be seen knows what a lead is."""
+        cdef int rack, node
+        cdef PeerOutConn conn
+        for rack in range(self.table.racks):
+            node = self.table.owner(rack, token)
+            if node != self.table.local_node and node != NO_OWNER:
+                conn = <PeerOutConn>self.peers[node * self.peer_count + token % self.peer_count]
+                if conn is not None and (not conn.is_ours or conn.cipher is not None):
+                    return False
+        return True
+
     cdef int ask_next(self, Request* request, const CommandRow* row, const char* p, size_t n,
                       bint may_hold) except -1:
         """The best rack that has not declined. TAKEN, REFUSED or HOLD, as dispatch."""

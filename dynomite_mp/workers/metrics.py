@@ -158,6 +158,11 @@ METRICS: Final[Mapping[str, str]] = {
     "doorbell_wakeups": "doorbell_wakeups",
     "topology_version": "topology_version",
     "topology_swaps": "topology_swaps",
+    "warm_up_keys": "warm_up_keys",
+    "warm_up_copied_keys": "warm_up_copied_keys",
+    "key_copies_pending": "key_copies_pending",
+    "key_copies": "key_copies",
+    "key_copies_failed": "key_copies_failed",
     "loop_turns": "loop_turns",
     "loop_busy_ns": "loop_busy_seconds",
     "loop_lag_ns": "loop_lag_seconds",
@@ -188,7 +193,7 @@ NOT_FED: Final = frozenset(
         "server_timedout",
     }
 )
-DERIVED: Final = frozenset({"node_state"})
+DERIVED: Final = frozenset({"node_state", "catching_up"})
 """Rows that are one of several things a metric is made of."""
 
 # Rows of all workers that only some of them move.

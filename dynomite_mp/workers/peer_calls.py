@@ -15,6 +15,7 @@ it was carried out. Handlers are to be such that asking twice does no harm.
 """
 
 import asyncio
+import contextlib
 import itertools
 import logging
 from collections.abc import Awaitable, Callable, Sequence
@@ -42,7 +43,9 @@ PENDING_MS = 200
 TICKETS_MAX = 10000
 ASK_MS = 5000
 TICK_S = 0.010
+LOOK_AGAIN_S = 0.02
 CALLS, REQUESTS = 0, 1  # what a connection is for
+OURS_ONLY = b"*3\r\n$4\r\nDYNO\r\n"  # to a C node a request that is none: it would close the connection
 
 Reply = tuple[bytes, ExtensionFields | None]
 Handler = Callable[..., Awaitable[Any]]
@@ -50,6 +53,10 @@ Handler = Callable[..., Awaitable[Any]]
 
 class CallError(DynomiteError):
     """A node could not be asked, or did not answer, or answered an error."""
+
+
+class CNodeError(CallError):
+    """The node is one of C Dynomite: it has no replication process to call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,16 +139,17 @@ class PeerCalls:
         extensions: Sequence[bytes] | None = None,
         timeout_ms: int = ASK_MS,
         kind: int = REQUESTS,
+        is_hasty: bool = False,
     ) -> list[Reply]:
         """The same for several that leave together, in this order, each with its extension (a C node gets none).
 
-        CallError if any has no reply.
+        CallError if any has no reply. `is_hasty`: a node that refuses the connection is not waited for.
         """
         try:
             async with asyncio.timeout(timeout_ms / 1000):
-                link = await self._link(address, kind)
-                if kind == CALLS and not link.is_ours:
-                    raise CallError(f"{address} is a C node", "it cannot be asked")
+                link = await self._link(address, kind, is_hasty)
+                if not link.is_ours and (kind == CALLS or any(payload.startswith(OURS_ONLY) for payload in payloads)):
+                    raise CNodeError(f"{address} is a C node", "it cannot be asked")
                 replies = await self._send(link, payloads, is_forward, extensions)
         except TimeoutError:
             raise CallError(f"{address} did not answer within {timeout_ms} ms") from None
@@ -164,14 +172,14 @@ class PeerCalls:
             raise CallError(f"{link.node.address} is silent")
         return await future
 
-    async def call(self, address: str, verb: str, *args: Any, timeout_ms: int = ASK_MS) -> Any:
+    async def call(self, address: str, verb: str, *args: Any, timeout_ms: int = ASK_MS, is_hasty: bool = False) -> Any:
         """What the node's handler of this verb returns; CallError if it raises, or nobody answers in time."""
         end_s = self._loop.time() + timeout_ms / 1000
         question = [verb, *args]
         while True:
             left_ms = max(1, int((end_s - self._loop.time()) * 1000))
             frame = request(b"DYNO", b"CALL", msgpack.packb(question, use_bin_type=True))
-            reply, _ = (await self.ask_many(address, (frame,), timeout_ms=left_ms, kind=CALLS))[0]
+            reply, _ = (await self.ask_many(address, (frame,), timeout_ms=left_ms, kind=CALLS, is_hasty=is_hasty))[0]
             status, value = _opened(address, reply)
             if status == DONE:
                 return value
@@ -179,14 +187,17 @@ class PeerCalls:
                 raise CallError(f"{address}: {verb}: {value}")
             question = ["wait", value]
 
-    async def _link(self, address: str, kind: int) -> PeerLink:
+    async def _link(self, address: str, kind: int, is_hasty: bool) -> PeerLink:
         """The connection to a node, once it is up; CallError when the node is not of the cluster."""
         while True:
             link = self._links.get((address, kind)) or self._open(address, kind)
             if link.conn is not None and link.conn.is_up:
                 return link
+            if is_hasty and link.last_error:
+                raise CallError(f"{address}: {link.last_error}")
             self._changed.clear()
-            await self._changed.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), LOOK_AGAIN_S if is_hasty else None)
 
     def _open(self, address: str, kind: int) -> PeerLink:
         node = self._nodes.get(address)

@@ -11,6 +11,7 @@ cdef class PeerService(Leading):
     cdef object on_call             # (call id, address, payload) -> bool: towards the replication process
     cdef dict calls                 # call id -> (PeerInConn, frame id, since ns)
     cdef uint64_t next_call
+    cdef object on_stall            # () -> None
 
     cdef int serve_node(self, PeerInConn peer, const char* p, RequestScan* scan) except -1
     cdef int serve_call(self, PeerInConn peer, const char* p, RequestScan* scan) except -1

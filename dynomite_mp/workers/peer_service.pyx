@@ -89,6 +89,20 @@ cdef class PeerService(Leading):
             append_error(&self.scratch, E_CALL_LOST)
             self.answer_call(call_id, buf_ptr(&self.scratch)[:buf_len(&self.scratch)])
 
+    # ---- a process that stood still may have missed writes
+
+    cdef int stalled(self) except -1:
+        """Before any read is served: the io worker says so, and which state this node is in."""
+        self.beat_ns = self.now_ns
+        if self.on_stall is not None:
+            self.on_stall()
+        return 0
+
+    def set_on_stall(self, on_stall, uint64_t stall_ms):
+        self.beat_ns = self.read_clock()
+        self.stall_ns = stall_ms * 1000000
+        self.on_stall = on_stall
+
     def set_on_call(self, on_call, uint64_t first_id):
         self.on_call = on_call
         self.next_call = first_id

@@ -67,9 +67,7 @@ class ReadRepairs:
 
     async def _mend_some(self, topology: Topology, keys: list[bytes]) -> None:
         local, peers = datacenter_replicas(topology)
-        made = KeyMending(
-            local, peers, self._trees, self._calls, self._token_of, self._mend, settle_s=SETTLE_S
-        )
+        made = KeyMending(local, peers, self._trees, self._calls, self._token_of, self._mend, settle_s=SETTLE_S)
         try:
             await made.run(keys)
         except DynomiteError as problem:

@@ -26,6 +26,7 @@ from dynomite_mp.ipc.ring import SpscRing
 from dynomite_mp.ipc.wiring import Endpoint
 from dynomite_mp.workers.base import Worker, WorkerContext
 from dynomite_mp.workers.cluster_view import ClusterView, lag_rows, peer_rows
+from dynomite_mp.workers.datastore_client import DatastoreClient
 from dynomite_mp.workers.hint_lanes import HintLanes, now_ms
 from dynomite_mp.workers.key_copies import KeyCopies
 from dynomite_mp.workers.leadership import Leadership
@@ -33,10 +34,12 @@ from dynomite_mp.workers.peer_calls import CallWays, PeerCalls
 from dynomite_mp.workers.peer_cipher import node_key, secured_by
 from dynomite_mp.workers.peer_mesh import PeerLink, count_peer_change
 from dynomite_mp.workers.repairs import Repairs
+from dynomite_mp.workers.returning import Returning
 from dynomite_mp.workers.stamps import COPY_READ
 from dynomite_mp.workers.topology_source import configured_topology
 from dynomite_mp.workers.wan_mesh import WanMesh
 from dynomite_mp.workers.wan_path import WanPath
+from dynomite_mp.workers.warm_up import WarmUp
 
 log = logging.getLogger("dynomite_mp.replication")
 
@@ -94,8 +97,26 @@ class ReplicationWorker(Worker):
         self.copies = KeyCopies(
             self.calls, self.proxies.io, config.io_workers, self._sources(configured_topology(config))
         )
+        self._rack_nodes = 1
+        self._store = DatastoreClient(context.datastore)
+        self.returning = self._way_back()
         self.repairs = Repairs(context, self.calls, self.copies, self.hints)
         self._answers: set[asyncio.Task[None]] = set()
+
+    def _way_back(self) -> Returning:
+        config, slab = self.config, self.context.port.slab
+        returning = Returning(self.calls, self.copies, self._tell_return, config.io_workers, config.catch_up_max_ms)
+        warm_up = WarmUp(
+            self.calls,
+            self.copies,
+            self._store,
+            slab,
+            mode=config.warm_up,
+            state_file=self.context.data_dir / "warm_up",
+            own_rack_nodes=lambda: self._rack_nodes,
+        )
+        returning.steps.append(warm_up.step)
+        return returning
 
     async def start(self) -> None:
         self._loop.add_reader(self._path.fd, self._path.turn)
@@ -116,6 +137,8 @@ class ReplicationWorker(Worker):
         end = self._loop.time() + deadline_s
         while self._path.owes() and self._loop.time() < end:
             await asyncio.sleep(DRAIN_POLL_S)
+        self.returning.close()
+        self._store.close()
         self._leadership.close()
         if self._syncs is not None:
             self._syncs.cancel()
@@ -129,6 +152,7 @@ class ReplicationWorker(Worker):
     def tick(self) -> None:
         self._path.shrink_idle()
         self.calls.path.shrink_idle()
+        self.copies.count(self.slab)
         self._watch_overflow()
         self.hints.tick()
         self._path.tick_queues(now_ms())
@@ -137,9 +161,7 @@ class ReplicationWorker(Worker):
         lags = lag_rows(self._path.lags())
         self.repairs.tick()
         rows = self.repairs.rows()
-        self.slab.post(
-            encode(Bulletin((), peer_rows(self._mesh.links), lags, hints=self.hints.rows(), repairs=rows))
-        )
+        self.slab.post(encode(Bulletin((), peer_rows(self._mesh.links), lags, hints=self.hints.rows(), repairs=rows)))
 
     def _watch_overflow(self) -> None:
         """What an io worker dropped before this process began counts too: it may have been dropped for its absence."""
@@ -173,6 +195,12 @@ class ReplicationWorker(Worker):
         self._mesh.take_order(setting[0], str(setting[1]))
         self.repairs.take_order(setting[0], str(setting[1]))
 
+    def on_node_event(self, sender: Endpoint, what: str, episode: int, _detail: Any) -> None:
+        self.returning.on_event(sender.index, what, episode)
+
+    def _tell_return(self, worker: int, is_returning: bool, episode: int) -> None:
+        self.proxies.io(worker).node_return(is_returning, episode)
+
     def on_key_held(self, sender: Endpoint, copy_id: int, rows: Sequence[tuple[bytes, Any]]) -> None:
         self.copies.on_held(sender.index, copy_id, rows)
 
@@ -202,6 +230,8 @@ class ReplicationWorker(Worker):
         self._replicas = [node.address for rack in racks for node in rack.nodes] if len(racks) > 1 else []
         self.copies.sources = self._sources(topology)
         self.repairs.swap(topology)
+        self.returning.swap(topology)
+        self._rack_nodes = len(topology.local_rack.nodes)
 
     def _sources(self, topology: Topology) -> Sources:
         return Sources(topology, hash_name=self.config.hash, hash_tag=self.config.hash_tag)

@@ -1,4 +1,5 @@
 # The face of writes.pyx: what is known of a write besides its bytes, and which replicas missed it.
+from dynomite_mp.proto.command_lookup cimport CommandRow
 from dynomite_mp.workers.request cimport Request
 from dynomite_mp.workers.stamps cimport Stamps
 from dynomite_mp.workers.target_conn cimport TargetConn
@@ -11,6 +12,9 @@ cpdef enum:                         # Hint.kind: what became of a write at the r
 
 
 cdef class Writes(Stamps):
+    cdef bint is_catching_up        # beside node_state: no reads but such as no other rack takes
+    cdef bint holds_keys            # writes of some key wait (key_holds)
+
     cdef void expect(self, Request* request) noexcept
     cdef bytes address_of(self, TargetConn conn)
     cdef int missed(self, Request* request, TargetConn conn, int kind, const char* p, size_t n) except -1
@@ -18,3 +22,4 @@ cdef class Writes(Stamps):
     cdef int hint(self, Request* request, bytes node, int kind, const char* p, size_t n) except -1
     cdef int one_good(self, Request* request, const char* p, size_t n) except -1
     cdef int one_refused(self, Request* request, int rack, const char* p, size_t n) except -1
+    cdef bint hold_write(self, Request* request, int rack, const CommandRow* row, const char* p, size_t n) except -1

@@ -12,7 +12,7 @@ Invariants: at most one record a replica and write; reads and writes that have o
 from libc.stdint cimport uint64_t
 
 from dynomite_mp.cluster.route cimport NO_OWNER
-from dynomite_mp.proto.command_lookup cimport command_row
+from dynomite_mp.proto.command_lookup cimport CommandRow, command_row
 from dynomite_mp.workers.datastore_conn cimport DatastoreConn
 from dynomite_mp.workers.peer_out_conn cimport PeerOutConn
 from dynomite_mp.workers.remote_lane cimport RemoteLane
@@ -77,6 +77,14 @@ cdef class Writes(Stamps):
         if rack < RACKS_WATCHED:
             request.refused_racks |= <uint64_t>1 << rack
         return 0
+
+    cdef bint hold_write(self, Request* request, int rack, const CommandRow* row, const char* p, size_t n) except -1:
+        """Hook, carried out by KeyHolds: whether this write waits for a copy of its key."""
+        raise NotImplementedError
+
+    def set_catching_up(self, bint is_catching_up):
+        """This node may have missed writes: reads go to other racks, if any can take them."""
+        self.is_catching_up = is_catching_up
 
     def set_remote(self, RemoteLane remote):
         self.remote = remote

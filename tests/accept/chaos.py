@@ -256,6 +256,7 @@ def running_stage(options: argparse.Namespace) -> Iterator[Stage]:
                 disks.unmount()  # before their directories are removed
     finally:
         cuts.remove()
+        disks.unmount()
 
 
 def _plan(stage: Stage, datacenter: str, options: argparse.Namespace, seed: int) -> SteadyPlan:

@@ -60,7 +60,7 @@ def alternate(first: Node, second: Node, rounds: int) -> Outcome:
     with Resp(first.host) as a, Resp(second.host) as b:
         for number, (here, there) in zip(range(rounds), itertools.cycle(((a, b), (b, a))), strict=False):
             key, value = f"clock:{number // WRITES_A_KEY}", f"{number}"
-            if here.call("SET", key, value) != "OK":
+            if text(here.call("SET", key, value)) != "OK":
                 outcome.note(f"SET {key} {value} was not acknowledged")
             outcome.writes += 1
             got = text(here.call("GET", key))
@@ -96,6 +96,7 @@ def run(rounds: int, offset_ms: int, skew_max_ms: int = 10_000) -> Outcome:
     ) as cluster:
         first, second, _third = cluster.nodes
         outcome = alternate(first, second, rounds)
+        cluster.wait_quiet()
         for problem in cluster.replica_problems():
             outcome.wrong_there += 1
             outcome.note(problem)

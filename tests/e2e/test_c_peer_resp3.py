@@ -25,6 +25,7 @@ REPLIES = {
     b"GET": b"$-1\r\n",
     b"INCR": b":7\r\n",
     b"SET": b"+OK\r\n",
+    b"RESTORE": b"+OK\r\n",
     b"PING": b"+PONG\r\n",
 }
 
@@ -36,6 +37,7 @@ class PlayedCNode:
         self.host = host
         self.server = socket.create_server((host, PEER_PORT))
         self.socks: list[socket.socket] = []
+        self.asked: list[list[bytes]] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -59,6 +61,7 @@ class PlayedCNode:
             for frame in framer.feed(data):
                 if frame.type == DNODE_REQ:
                     (request,), _, _ = frame_requests(frame.payload)
+                    self.asked.append(list(request.args))
                     sock.sendall(encode_frame(frame.id, DNODE_RES, REPLIES[request.args[0].upper()]))
 
     def close(self) -> None:

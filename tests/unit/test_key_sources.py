@@ -1,6 +1,6 @@
 """Where keys are copied from, and whose copy is taken."""
 
-from dynomite_mp.cluster.key_sources import DISORDERED, KEEP, Known, Sources, choose
+from dynomite_mp.cluster.key_sources import DISORDERED, KEEP, Known, Sources, all_disordered, choose
 from dynomite_mp.cluster.topology import Node, Topology
 
 
@@ -59,3 +59,26 @@ def test_what_is_no_answer_knows_nothing() -> None:
     assert Known.of_plain(None) == Known.of_plain([1]) == Known()
     known = Known.of_plain([3, 4, 1, [[1, 2], b"x"]])
     assert known.is_busy and Known.of_plain(known.plain()) == known
+
+
+def test_when_nobody_has_the_writes_in_order_all_take_the_first_ones() -> None:
+    """The first one, by datacenter and rack, keeps its own, if it lacks nothing."""
+    ids = frozenset({1, 2})
+    mine = Known(5, flags=DISORDERED, ids=ids, all_ids=ids)
+    same = Known(5, flags=DISORDERED, ids=ids)
+    assert choose(mine, [("b", same)], is_last=False, earlier=[]) == KEEP
+    assert choose(mine, [("a", same)], is_last=False, earlier=["a"]) == "a"
+    assert choose(mine, [("b", Known(5, ids=ids))], is_last=False, earlier=[]) == "b"
+    assert choose(mine, [("b", Known(5, flags=DISORDERED, ids=ids | {3}))], is_last=False, earlier=[]) == "b"
+    later = [("b", Known(6, flags=DISORDERED, ids=ids))]
+    assert choose(mine, later, is_last=True, earlier=[]) == "b"
+    assert choose(mine, later, is_last=False, earlier=[]) is None
+    assert choose(mine, [("b", same), ("c", Known(4))], is_last=False, earlier=[]) is None
+    assert choose(Known(), [("b", Known())], is_last=False, earlier=[]) == "b"
+
+
+def test_other_datacenters_are_asked_when_nobody_here_has_the_order() -> None:
+    disordered = Known(5, flags=DISORDERED)
+    assert all_disordered(disordered, [("b", disordered), ("c", Known(4))])
+    assert not all_disordered(disordered, [("b", Known(5))])
+    assert not all_disordered(Known(), [("b", Known())])

@@ -28,6 +28,8 @@ EXAMPLES = {
     messages.KEY_HOLD: (9, [b"k", b"l"]),
     messages.KEY_APPLY: (9, [[b"k", None, [b"*2\r\n$3\r\nDEL\r\n$1\r\nk\r\n"]]]),
     messages.KEY_RELEASE: (9,),
+    messages.NODE_EVENT: ("started", 1, None),
+    messages.NODE_RETURN: (True, 1),
     messages.SHARD_REQUEST: (2**64 - 1, 2**32 - 1, 0, b"*1\r\n$4\r\nPING\r\n"),
     messages.SHARD_REPLY: (0, 0, 2**64 - 1, b""),
     messages.SHARD_WRITE: (1, 2, 3, 4, 2**64 - 1, 6, 7, 8, 9, 10, 3, b"*1\r\n"),
