@@ -43,7 +43,7 @@ from dynomite_mp.proto.dnode import EXTENSION_NOT_EXECUTED, EXTENSION_ORIGIN, EX
 from dynomite_mp.proto.dnode_frames import ExtensionFields, pack_extension
 from dynomite_mp.proto.framer import frame_keys
 from dynomite_mp.workers.hint_log import HintLog
-from dynomite_mp.workers.peer_calls import CallError, PeerCalls
+from dynomite_mp.workers.peer_calls import CallError, CNodeError, PeerCalls
 
 log = logging.getLogger("dynomite_mp.hints")
 
@@ -208,6 +208,10 @@ class HintLane:
                 await self._announce(batch)
                 await self._send_writes(batch)
                 await self._ask_copies(batch)
+            except CNodeError:  # it gets again what overwrites, as any other datacenter's C node does, and no more
+                batch.copies.clear()
+                if self.log.mark_dirty(DirtyReason.UNSENDABLE, now_ms()):
+                    log.warning("%s is a C node and missed writes that must not be sent twice", self.address)
             except CallError as failure:
                 self._say(str(failure))
             if batch.is_done():
@@ -266,7 +270,7 @@ class HintLane:
         keys = list(batch.copies)
         began_ms = now_ms()
         batch.attempts += 1
-        failed = await self._calls.call(self.address, "copy", keys, timeout_ms=COPY_MS)
+        failed = await self._calls.call(self.address, "copy", keys, (), self._calls.local_address, timeout_ms=COPY_MS)
         left = set(failed or ())
         done = [key for key in keys if key not in left]
         self._copied_keys.began(done, began_ms)

@@ -55,6 +55,10 @@ class CallError(DynomiteError):
     """A node could not be asked, or did not answer, or answered an error."""
 
 
+class CNodeError(CallError):
+    """The node is one of C Dynomite: it has no replication process to call."""
+
+
 @dataclass(frozen=True, slots=True)
 class CallWays:
     """How connections are made; the same for all nodes."""
@@ -145,7 +149,7 @@ class PeerCalls:
             async with asyncio.timeout(timeout_ms / 1000):
                 link = await self._link(address, kind, is_hasty)
                 if not link.is_ours and (kind == CALLS or any(payload.startswith(OURS_ONLY) for payload in payloads)):
-                    raise CallError(f"{address} is a C node", "it cannot be asked")
+                    raise CNodeError(f"{address} is a C node", "it cannot be asked")
                 replies = await self._send(link, payloads, is_forward, extensions)
         except TimeoutError:
             raise CallError(f"{address} did not answer within {timeout_ms} ms") from None
@@ -214,6 +218,11 @@ class PeerCalls:
         self._links[address, kind] = link
         link.start()
         return link
+
+    @property
+    def local_address(self) -> str:
+        """This node's, by which others know it."""
+        return self._local.address if self._local is not None else ""
 
     def is_up(self, address: str) -> bool:
         """Whether a connection to the node stands now."""

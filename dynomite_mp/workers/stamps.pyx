@@ -205,8 +205,9 @@ cdef class Stamps(Answers):
                 if verdict == NOTE_SKIP_AND_COPY:
                     self.copy_keys(request, p, n, COPY_FORGOTTEN)
                 return verdict
+            is_resent = False                       # its id is new for certain, however old the write
         if request.is_wide or request.key_hash == 0:
-            return self.note_keys(request, row, klass, family, p, n)
+            return self.note_keys(request, row, klass, family, is_resent, p, n)
         verdict = self.recent.note(request.key_hash, klass, family, &request.id, request.stamp, is_resent)
         if verdict == NOTE_APPLY_AND_COPY:
             self.copy_keys(request, p, n, COPY_DISORDERED)
@@ -214,7 +215,7 @@ cdef class Stamps(Answers):
             self.copy_keys(request, p, n, COPY_FORGOTTEN if is_resent else COPY_SKIPPED)
         return verdict
 
-    cdef int note_keys(self, Request* request, const CommandRow* row, int klass, int family,
+    cdef int note_keys(self, Request* request, const CommandRow* row, int klass, int family, bint is_resent,
                        const char* p, size_t n) except -1:
         """A write of several keys is applied when it is news to any of them; keys that then have it too old are
         copied."""
@@ -226,7 +227,6 @@ cdef class Stamps(Answers):
         cdef int applied = 0
         cdef list old = []
         cdef uint32_t token = 0
-        cdef bint is_resent = (request.marks & EXTENSION_RESENT) != 0
         memset(&scan, 0, sizeof(RequestScan))
         if next_request(p, n, &scan) != FRAME_OK or walk_keys(&walk, p, &scan, row) < 0:
             return NOTE_APPLY

@@ -14,7 +14,7 @@ from dynomite_mp.proto.dnode_frames import ExtensionFields, unpack_extension
 from dynomite_mp.proto.requests import request
 from dynomite_mp.workers import hint_lanes
 from dynomite_mp.workers.hint_lanes import HintLane, HintLanes, now_ms
-from dynomite_mp.workers.peer_calls import CallError, PeerCalls
+from dynomite_mp.workers.peer_calls import CallError, CNodeError, PeerCalls
 
 NODE = "127.0.0.2:8101"
 OVERWRITE, COMMUTE = 1, 2
@@ -33,6 +33,7 @@ class FakeReplica:
         self.down = False
         self.refuses: dict[bytes, tuple[bytes, int]] = {}  # first key: (reply, extension flags)
         self.cannot_copy: set[bytes] = set()
+        self.is_c = False
         self.writes: list[tuple[bytes, ExtensionFields | None]] = []
         self.copies: list[list[bytes]] = []
         self.asked = asyncio.Event()
@@ -53,8 +54,12 @@ class FakeReplica:
             replies.append((reply, ExtensionFields(flags=flags)))
         return replies
 
+    local_address = "10.0.0.1:8101"
+
     async def call(self, address: str, verb: str, *args: Any, timeout_ms: int) -> Any:
         assert (address, verb) == (NODE, "copy")
+        if self.is_c:
+            raise CNodeError("a C node")
         self.asked.set()
         if self.down:
             raise CallError("down")
@@ -253,5 +258,16 @@ def test_an_overflow_makes_every_lane_and_queue_dirty(tmp_path: Path) -> None:
         assert [row.name for row in lanes.rows()] == [NODE, "127.0.0.3:8101", "datacenter dc2"]
         assert all(row.dirty == "the ring to the replication process overflowed" for row in lanes.rows())
         queue.close()
+
+    with_lane(tmp_path, body)
+
+
+def test_a_c_node_gets_the_overwrites_and_holds_nothing_up(tmp_path: Path) -> None:
+    async def body(replica: FakeReplica, _lanes: HintLanes, lane: HintLane) -> None:
+        replica.is_c = True
+        add(lane, hint(b"INCR", b"n", conflict_class=COMMUTE, stamp=1), hint(b"SET", b"a", b"1", stamp=2))
+        await until(lambda: lane.log.records == 0)
+        assert len(replica.writes) == 1
+        assert lane.log.dirty_reason == DirtyReason.UNSENDABLE
 
     with_lane(tmp_path, body)

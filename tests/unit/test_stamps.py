@@ -155,6 +155,14 @@ async def test_a_second_delivery_is_skipped(stage: ReplicaStage) -> None:
     await applied(stage, peer, "INCR", "k", data=extension(stamp, COMMUTE, 8))
 
 
+async def test_what_comes_again_after_long_is_applied_when_its_id_is_new(stage: ReplicaStage) -> None:
+    peer = await stage.asking_peer()
+    long_ago = now() - (3_600_000 << 16)  # before this process began
+    await applied(stage, peer, "INCR", "k", data=extension(now(), COMMUTE, 1))
+    await applied(stage, peer, "LPUSH", "l", "x", data=extension(long_ago, ORDERED, 2, flags=EXTENSION_RESENT))
+    await told(stage, peer, "LPUSH", "l", "x", data=extension(long_ago, ORDERED, 2, flags=EXTENSION_RESENT))
+
+
 async def test_writes_in_another_order_than_that_of_their_stamps_have_the_key_copied(stage: ReplicaStage) -> None:
     peer = await stage.asking_peer()
     stamp = now()
