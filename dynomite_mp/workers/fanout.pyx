@@ -497,7 +497,7 @@ cdef class Fanout(Writes):
         cdef const char* p
         cdef bint is_store = isinstance(conn, DatastoreConn)
         if not is_store:
-            (<PeerOutConn>conn).is_leading = False  # until it says again that it does
+            self.stops_leading(conn)                # until it says again that it leads
         for at in range(conn.slots.head, conn.slots.tail):
             slot = slots_at(&conn.slots, at)
             request = slot.request
@@ -533,7 +533,17 @@ cdef class Fanout(Writes):
             conns[at] = target
         elif conns[at] is target:
             conns[at] = None
+            if isinstance(target, PeerOutConn):
+                self.stops_leading(<TargetConn>target)
         return 0
+
+    cdef void stops_leading(self, TargetConn conn) noexcept:
+        """A node is gone or silent: others lead its keys, and do not know what it had told to whom."""
+        cdef PeerOutConn peer = <PeerOutConn>conn
+        if peer.is_leading:
+            peer.is_leading = False
+            self.term += 1
+            self.term_began_ns = self.now_ns
 
     cdef void target_sent(self, Conn target, uint64_t waited_ns) noexcept:
         self.slab.observe(self.cells.queue_wait if isinstance(target, DatastoreConn) else self.cells.peer_queue_wait,
@@ -641,18 +651,6 @@ cdef class Fanout(Writes):
                 digest = digest_of(command_row(request.command), reply, n)
             return self.decide(request, reply_set_good(replies, rack, digest))
         return self.decide(request, reply_set_bad(replies, rack, what == OUT_ERROR))
-
-    cdef bint all_can_lead(self, uint32_t token) except -1:
-        """Whether every owner of the key in this datacenter that can be seen knows what a lead is."""
-        cdef int rack, node
-        cdef PeerOutConn conn
-        for rack in range(self.table.racks):
-            node = self.table.owner(rack, token)
-            if node != self.table.local_node and node != NO_OWNER:
-                conn = <PeerOutConn>self.peers[node * self.peer_count + token % self.peer_count]
-                if conn is not None and (not conn.is_ours or conn.cipher is not None):
-                    return False
-        return True
 
     cdef int watch_read(self, Request* request, int what, const char* reply, size_t reply_len,
                         const char* p, size_t n) except -1:

@@ -282,7 +282,7 @@ class HintLane:
         keys = list(batch.copies)
         began_ms = now_ms()
         batch.attempts += 1
-        failed = await self._calls.call(self.address, "copy", keys, timeout_ms=COPY_MS)
+        failed = await self._calls.call(self.address, "copy", keys, (), self._calls.local_address, timeout_ms=COPY_MS)
         left = set(failed or ())
         done = [key for key in keys if key not in left]
         self._copied_keys.began(done, began_ms)

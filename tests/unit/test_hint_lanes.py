@@ -54,6 +54,8 @@ class FakeReplica:
             replies.append((reply, ExtensionFields(flags=flags)))
         return replies
 
+    local_address = "10.0.0.1:8101"
+
     async def call(self, address: str, verb: str, *args: Any, timeout_ms: int) -> Any:
         assert (address, verb) in ((NODE, "copy"), (NODE, "ping"))
         if self.is_c:
