@@ -27,6 +27,8 @@ cdef class Fanout(Writes):
     cdef object connect_on_demand   # preconnect: false, and no request has come yet
     cdef list peers                 # PeerOutConn that are up, node after node; None where one is missing
     cdef uint32_t peer_count        # connections to a node
+    cdef uint32_t term              # counts the times that a leading node was lost
+    cdef uint64_t term_began_ns
     cdef bint reads_remote          # a read that no rack of this datacenter can answer goes to another
     cdef bint mends_reads           # replicas whose replies to a read differ are mended
     cdef int node_state             # enums.NodeState
@@ -35,11 +37,11 @@ cdef class Fanout(Writes):
     cdef size_t peer_bytes
 
     cdef int dispatch(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1
+    cdef void stops_leading(self, TargetConn conn) noexcept
     cdef int to_lead(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1
     cdef int lead_asked(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1
     cdef int lead_outcome(self, Request* request, int rack, int what, const char* reply, size_t reply_len,
                           const char* p, size_t n) except -1
-    cdef bint all_can_lead(self, uint32_t token) except -1
     cdef int read_next(self, Request* request, const CommandRow* row, const char* p, size_t n, bint is_first) except -1
     cdef bint may_read_on(self, Request* request) noexcept
     cdef int to_all_nodes(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1

@@ -142,8 +142,8 @@ cdef class Fanout(Writes):
         raise NotImplementedError
 
     cdef int read_next(self, Request* request, const CommandRow* row, const char* p, size_t n, bint is_first) except -1:
-        """Ask the next rack's owner; this rack's first. When all were tried and one was only catching up, once more:
-        then it has to answer."""
+        """Ask the next rack's owner; this rack's first. When all are only catching up, once more: then they have to
+        answer. (One that cannot be reached may hold what the others lack.)"""
         cdef int taken, rack
         while self.may_read_on(request):
             rack = (self.table.my_rack + request.racks_tried) % self.table.racks
@@ -164,7 +164,7 @@ cdef class Fanout(Writes):
 
     cdef bint may_read_on(self, Request* request) noexcept:
         """Whether a rack is left that a read may go to."""
-        if request.racks_tried >= self.table.racks and request.is_put_off and not request.is_forced:
+        if request.racks_tried >= self.table.racks and request.put_off >= self.table.racks and not request.is_forced:
             request.is_forced = True
             request.racks_tried = 0
         return request.racks_tried < self.table.racks
@@ -343,7 +343,7 @@ cdef class Fanout(Writes):
             return False
         if self.is_catching_up and not request.is_write and not request.is_forced:
             request.error_code = E_STATE
-            request.is_put_off = True
+            request.put_off += 1
             return False
         return True
 
@@ -412,7 +412,7 @@ cdef class Fanout(Writes):
                 what = OUT_UNREACHABLE
                 request.error_code = E_DATASTORE_DOWN
                 if says_state(p, n):
-                    request.is_put_off = True
+                    request.put_off += 1
         elif request.group == GROUP_RESP3 and n and p[0] != c"+" and p[0] != c":" and answers_in_resp2(conn):
             shaped = reshape_frame(request.command, buf_ptr(&conn.outbuf)[slot.head_len:slot.size], p[:n])
             p, n = shaped, len(shaped)
@@ -497,7 +497,7 @@ cdef class Fanout(Writes):
         cdef const char* p
         cdef bint is_store = isinstance(conn, DatastoreConn)
         if not is_store:
-            (<PeerOutConn>conn).is_leading = False  # until it says again that it does
+            self.stops_leading(conn)                # until it says again that it leads
         for at in range(conn.slots.head, conn.slots.tail):
             slot = slots_at(&conn.slots, at)
             request = slot.request
@@ -533,7 +533,17 @@ cdef class Fanout(Writes):
             conns[at] = target
         elif conns[at] is target:
             conns[at] = None
+            if isinstance(target, PeerOutConn):
+                self.stops_leading(<TargetConn>target)
         return 0
+
+    cdef void stops_leading(self, TargetConn conn) noexcept:
+        """A node is gone or silent: others lead its keys, and do not know what it had told to whom."""
+        cdef PeerOutConn peer = <PeerOutConn>conn
+        if peer.is_leading:
+            peer.is_leading = False
+            self.term += 1
+            self.term_began_ns = self.now_ns
 
     cdef void target_sent(self, Conn target, uint64_t waited_ns) noexcept:
         self.slab.observe(self.cells.queue_wait if isinstance(target, DatastoreConn) else self.cells.peer_queue_wait,
@@ -641,18 +651,6 @@ cdef class Fanout(Writes):
                 digest = digest_of(command_row(request.command), reply, n)
             return self.decide(request, reply_set_good(replies, rack, digest))
         return self.decide(request, reply_set_bad(replies, rack, what == OUT_ERROR))
-
-    cdef bint all_can_lead(self, uint32_t token) except -1:
-        """Whether every owner of the key in this datacenter that can be seen knows what a lead is."""
-        cdef int rack, node
-        cdef PeerOutConn conn
-        for rack in range(self.table.racks):
-            node = self.table.owner(rack, token)
-            if node != self.table.local_node and node != NO_OWNER:
-                conn = <PeerOutConn>self.peers[node * self.peer_count + token % self.peer_count]
-                if conn is not None and (not conn.is_ours or conn.cipher is not None):
-                    return False
-        return True
 
     cdef int watch_read(self, Request* request, int what, const char* reply, size_t reply_len,
                         const char* p, size_t n) except -1:

@@ -89,6 +89,7 @@ class KeyCopies:
         self.owed: Callable[[str], int] = lambda _address: 0  # writes that this node holds for another
         self._called: set[bytes] = set()  # wanted by another node
         self._given: dict[bytes, Sequence[str]] = {}  # sources of keys, where whoever wants the copy knows them
+        self._first: dict[bytes, str] = {}
         self._pump: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.copied = 0
@@ -108,10 +109,16 @@ class KeyCopies:
             slab.count(name, total - self._counted.get(name, 0))
             self._counted[name] = total
 
-    async def on_call(self, keys: Sequence[bytes], sources: Sequence[str] = ()) -> list[bytes]:
-        """Another node asks this one to copy keys of its own; answered when that is done, with those that failed."""
+    async def on_call(self, keys: Sequence[bytes], sources: Sequence[str] = (), first: str = "") -> list[bytes]:
+        """Another node asks this one to copy keys of its own; answered when that is done, with those that failed.
+
+        Of sources that know nothing of a key, or the same, `first` is taken, if it is one: who has seen that a write is
+        missing here has it himself, others may have missed it too.
+        """
         self._called.update(keys)
         try:
+            if first:
+                self._first.update(dict.fromkeys(keys, first))
             await self.copy(keys, sources)
         except CopyError as failure:
             return list(failure.keys)
@@ -203,6 +210,7 @@ class KeyCopies:
                 self._under_way.pop(key, None)
                 if key not in self._next:
                     self._given.pop(key, None)
+                    self._first.pop(key, None)
                 if not future.done():
                     future.set_result(why if key in left else "")
             self.failed += len(left)
@@ -304,6 +312,9 @@ class KeyCopies:
             everyone = sources(key)
             whole = everyone if is_last and key in self._called else [one for one in everyone if not self.owed(one)]
             order[key] = list(self._given.get(key) or whole)
+            first = self._first.get(key)
+            if first in order[key]:
+                order[key] = [first, *(address for address in order[key] if address != first)]
             for address in order[key]:
                 by_source.setdefault(address, []).append(key)
 

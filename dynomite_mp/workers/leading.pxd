@@ -11,6 +11,11 @@ cdef enum:
     LEAD_EPOCHS = 8
 
 
+cdef struct KeyTerm:
+    uint32_t token
+    uint32_t term
+
+
 cdef class WaitingLead:
     cdef Request* request           # a counted hold
     cdef bytes data
@@ -23,10 +28,12 @@ cdef class Leading(Fanout):
     cdef uint32_t[8] open_leads     # requests executed here and not finished, by epoch
     cdef list waiting_leads         # WaitingLead: everybody asked has declined
     cdef uint64_t retried_ns
+    cdef KeyTerm[1024] key_terms    # by token: the terms whose first command of the key was seen
     cdef Buf rewritten
     cdef Buf probes
     cdef Buf effects
 
+    cdef bint all_can_lead(self, uint32_t token) except -1
     cdef bint may_lead(self, uint32_t token, int rack) except -1
     cdef int ask_next(self, Request* request, const CommandRow* row, const char* p, size_t n, bint may_hold) except -1
     cdef int ask_later(self, Request* request, const char* p, size_t n) except -1
@@ -41,4 +48,6 @@ cdef class Leading(Fanout):
     cdef int shipped(self, Request* effect, int rack, int what) except -1
     cdef int finish_lead(self, Request* request, const char* reply, size_t reply_len) except -1
     cdef void close_lead(self, Request* request) noexcept
-    cdef int lost_lead(self, Request* request, const char* p, size_t n) except -1
+    cdef int first_of_term(self, Request* request, const char* p, size_t n) except -1
+    cdef int next_lead(self, uint32_t token, int lost) except -2
+    cdef int lost_lead(self, Request* request, int lost, const char* p, size_t n) except -1

@@ -19,6 +19,8 @@ What it is not: it does not decide who leads (cluster.lead) nor what an effect i
 Invariants:
 - a request is executed by at most one rack: only a lead that says it did not execute makes the next one be asked;
 - effects of one key leave on one connection in the order of the datastore's replies;
+- when a leading node is lost, the first command of each key that another one leads makes the other racks copy the key:
+  the lost one may have told its last effect to some of them;
 - a client has its reply only when every usable rack has the effect, so that the next lead has it too.
 """
 
@@ -62,6 +64,8 @@ cdef extern from "<time.h>" nogil:
 
 cdef enum:
     TEXT_ROOM = 256
+    KEY_TERMS = 1024
+    TERM_NS = 10000000000           # keys that nobody uses for that long are left to the comparison of replicas
     RETRY_EVERY_NS = 20000000       # while no rack wants to lead
 
 cdef int STATE_NORMAL = NodeState.NORMAL
@@ -113,7 +117,20 @@ cdef class Leading(Fanout):
             return AS_BEFORE
         request.mode = PLAN_LEAD
         request.klass = CLASS_LEAD
+        request.conflict = CONFLICT_LEAD
         return self.ask_next(request, row, p, n, request.parent == NULL)
+
+    cdef bint all_can_lead(self, uint32_t token) except -1:
+        """Whether every owner of the key in this datacenter that can be seen knows what a lead is."""
+        cdef int rack, node
+        cdef PeerOutConn conn
+        for rack in range(self.table.racks):
+            node = self.table.owner(rack, token)
+            if node != self.table.local_node and node != NO_OWNER:
+                conn = <PeerOutConn>self.peers[node * self.peer_count + token % self.peer_count]
+                if conn is not None and (not conn.is_ours or conn.cipher is not None):
+                    return False
+        return True
 
     cdef int ask_next(self, Request* request, const CommandRow* row, const char* p, size_t n,
                       bint may_hold) except -1:
@@ -203,6 +220,7 @@ cdef class Leading(Fanout):
         """Another node takes this one for the lead."""
         cdef int taken = DOWN
         request.mode = PLAN_LEAD
+        request.conflict = CONFLICT_LEAD
         if self.may_lead(request.token, self.table.my_rack):
             taken = self.execute(request, row, p, n, True)
         if taken != DOWN:
@@ -288,7 +306,7 @@ cdef class Leading(Fanout):
             if request.state == REQUEST_WAITING:
                 self.ask_next(request, command_row(request.command), p, n, False)
             return 0
-        return self.lost_lead(request, p, n)
+        return self.lost_lead(request, rack, p, n)
 
     cdef void close_lead(self, Request* request) noexcept:
         """It has left nothing undone here."""
@@ -296,14 +314,46 @@ cdef class Leading(Fanout):
             request.is_lead_open = False
             self.open_leads[request.lead_epoch] -= 1
 
-    cdef int lost_lead(self, Request* request, const char* p, size_t n) except -1:
-        """It may have executed the command and told some of the others: all of them look at the key again."""
+    cdef int first_of_term(self, Request* request, const char* p, size_t n) except -1:
+        """A leading node was lost a moment ago, and what it told last may have reached some racks only."""
+        cdef KeyTerm* seen = &self.key_terms[request.token & (KEY_TERMS - 1)]
         cdef int rack
+        if (seen.token == request.token and seen.term == self.term) or self.remote is None or self.table.racks == 1:
+            return 0
+        seen.token = request.token
+        seen.term = self.term
+        for rack in range(self.table.racks):
+            if rack != self.table.my_rack:
+                self.missed_by_owner(request, rack, HINT_UNKNOWN, p, n)
+        return 0
+
+    cdef int next_lead(self, uint32_t token, int lost) except -2:
+        """The rack whose owner stands in for that of a lost one, NO_LEAD when there is none."""
+        cdef uint64_t without = <uint64_t>1 << lost
+        cdef int rack, node
+        while True:
+            rack = self.table.leads.best(token, without)
+            if rack == NO_LEAD:
+                return rack
+            node = self.table.owner(rack, token)
+            if node == self.table.local_node or (
+                    node != NO_OWNER and self.peers[node * self.peer_count + token % self.peer_count] is not None):
+                return rack
+            without |= <uint64_t>1 << rack
+
+    cdef int lost_lead(self, Request* request, int lost, const char* p, size_t n) except -1:
+        """It may have executed the command and told some of the others: they copy the key from who leads now.
+
+        What the new lead holds is what counts; were it to copy from the others, it would take back what it has given.
+        """
+        cdef int rack, lead
         self.close_lead(request)
         self.slab.add(self.cells.lead_unknown, 1)
         if n and self.remote is not None and self.table.racks > 1:
+            lead = self.next_lead(request.token, lost)
             for rack in range(self.table.racks):
-                self.missed_by_owner(request, rack, HINT_UNKNOWN, p, n)
+                if rack != lead:
+                    self.missed_by_owner(request, rack, HINT_UNKNOWN, p, n)
         return self.fail(request, E_UNKNOWN)
 
     cdef int executed(self, Request* request, int what, const char* reply, size_t reply_len,
@@ -322,8 +372,11 @@ cdef class Leading(Fanout):
                 self.ask_next(request, row, p, n, False)
             return 0
         if what == OUT_UNREACHABLE or (self.table.racks > 1 and request.executed_ns <= self.stalled_ns):
-            return self.lost_lead(request, p, n)    # another one leads since: the effect would come too late
+            # After a stop another one leads: the effect would come too late.
+            return self.lost_lead(request, self.table.my_rack, p, n)
         self.slab.add(self.cells.lead_executed, 1)
+        if self.term and self.now_ns - self.term_began_ns < TERM_NS:
+            self.first_of_term(request, p, n)
         if request.probed != NULL and request.probed.left:
             buf_append(&request.probed.reply, reply, reply_len)
             return 0
@@ -332,7 +385,7 @@ cdef class Leading(Fanout):
         buf_clear(&self.effects)
         made = effect_of(row, p, &scan, reply, reply_len, &self.effects)
         if made == EFFECT_FAILED:
-            return self.lost_lead(request, p, n)
+            return self.lost_lead(request, self.table.my_rack, p, n)
         if made == EFFECT_SAME:
             return self.ship(request, p, n, reply, reply_len)
         return self.ship(request, buf_ptr(&self.effects), buf_len(&self.effects) if made == EFFECT_WRITTEN else 0,
@@ -357,7 +410,7 @@ cdef class Leading(Fanout):
             made = effect_of_probes(command_row(request.command), p, &scan, buf_ptr(&seen.reply), buf_len(&seen.reply),
                                     buf_ptr(&seen.replies), buf_len(&seen.replies), wall_ms(), &self.effects)
         if made == EFFECT_FAILED:
-            return self.lost_lead(request, p, n)
+            return self.lost_lead(request, self.table.my_rack, p, n)
         return self.ship(request, buf_ptr(&self.effects), buf_len(&self.effects), buf_ptr(&seen.reply),
                          buf_len(&seen.reply))
 

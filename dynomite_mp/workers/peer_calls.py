@@ -219,6 +219,11 @@ class PeerCalls:
         link.start()
         return link
 
+    @property
+    def local_address(self) -> str:
+        """This node's, by which others know it."""
+        return self._local.address if self._local is not None else ""
+
     def is_up(self, address: str) -> bool:
         """Whether a connection to the node stands now."""
         return any(link.is_up for (other, _kind), link in self._links.items() if other == address)
