@@ -98,7 +98,7 @@ class Outcome:
         return [*self.problems[:5], *self.wrong_counts[:5]]
 
 
-def race(cluster: Cluster, requests: int, *, kills: bool) -> Outcome:
+def race(cluster: Cluster, requests: int, *, kills: bool, settle_s: float = SETTLE_S) -> Outcome:
     coordinators = [node for node in cluster.nodes if node is not cluster.nodes[2]]
     racers = [Racer(coordinators, protocol, seed, requests // 2) for protocol, seed in ((2, 0), (3, 1))]
     threads = [threading.Thread(target=racer.run) for racer in racers]
@@ -115,7 +115,7 @@ def race(cluster: Cluster, requests: int, *, kills: bool) -> Outcome:
         thread.join()
     started = time.monotonic()
     cluster.wait_connected(60)
-    problems = settle(cluster)
+    problems = settle(cluster, settle_s)
     settled_s = time.monotonic() - started
     counted = sum((racer.counted for racer in racers), Counter[str]())
     unknown = sum((racer.unknown for racer in racers), Counter[str]())
@@ -125,9 +125,9 @@ def race(cluster: Cluster, requests: int, *, kills: bool) -> Outcome:
     )  # fmt: skip
 
 
-def settle(cluster: Cluster) -> list[str]:
-    """What still differs once nothing does any more, or after SETTLE_S."""
-    end = time.monotonic() + SETTLE_S
+def settle(cluster: Cluster, settle_s: float) -> list[str]:
+    """What still differs once nothing does any more, or after settle_s."""
+    end = time.monotonic() + settle_s
     while True:
         cluster.wait_quiet(60)
         problems = cluster.replica_problems()
@@ -154,9 +154,9 @@ def totals(cluster: Cluster) -> Counter[str]:
     return found
 
 
-def run(requests: int, *, kills: bool, io_workers: int = 2) -> Outcome:
+def run(requests: int, *, kills: bool, io_workers: int = 2, settle_s: float = SETTLE_S) -> Outcome:
     with running_cluster(LAYOUT, io_workers=io_workers, datastore_persistence="aof_everysec") as cluster:
-        return race(cluster, requests, kills=kills)
+        return race(cluster, requests, kills=kills, settle_s=settle_s)
 
 
 def main(argv: Sequence[str]) -> int:
