@@ -56,12 +56,15 @@ DIRTY_TEXTS: dict[DirtyReason, str] = {
 }
 
 
-def replay_action(kind: int, is_overwrite: bool, stamp: int) -> Replay:
-    """Only an overwrite with a stamp is safe to send again: an older one than what is there is skipped.
+def replay_action(kind: int, is_repeatable: bool, stamp: int) -> Replay:
+    """A stamped write is safe to send again: an older overwrite than what is there is skipped, and so is any other
+    write whose id the replica has seen; one that it cannot remember makes it copy the key. Copies alone would not do
+    where both sides of a cut have taken increments: neither side's value holds the other's.
 
-    What a replica refused it would refuse again, or it lacks what the others had: its keys are copied.
+    What a replica refused it would refuse again, or it lacks what the others had: its keys are copied. So are those of
+    commands whose effect depends on where they run.
     """
-    if is_overwrite and stamp and kind != HintKind.REFUSED:
+    if is_repeatable and stamp and kind != HintKind.REFUSED:
         return Replay.RESEND
     return Replay.COPY
 

@@ -142,8 +142,8 @@ cdef class Fanout(Writes):
         raise NotImplementedError
 
     cdef int read_next(self, Request* request, const CommandRow* row, const char* p, size_t n, bint is_first) except -1:
-        """Ask the next rack's owner; this rack's first. When all were tried and one was only catching up, once more:
-        then it has to answer."""
+        """Ask the next rack's owner; this rack's first. When all are only catching up, once more: then they have to
+        answer. (One that cannot be reached may hold what the others lack.)"""
         cdef int taken, rack
         while self.may_read_on(request):
             rack = (self.table.my_rack + request.racks_tried) % self.table.racks
@@ -164,7 +164,7 @@ cdef class Fanout(Writes):
 
     cdef bint may_read_on(self, Request* request) noexcept:
         """Whether a rack is left that a read may go to."""
-        if request.racks_tried >= self.table.racks and request.is_put_off and not request.is_forced:
+        if request.racks_tried >= self.table.racks and request.put_off >= self.table.racks and not request.is_forced:
             request.is_forced = True
             request.racks_tried = 0
         return request.racks_tried < self.table.racks
@@ -343,7 +343,7 @@ cdef class Fanout(Writes):
             return False
         if self.is_catching_up and not request.is_write and not request.is_forced:
             request.error_code = E_STATE
-            request.is_put_off = True
+            request.put_off += 1
             return False
         return True
 
@@ -412,7 +412,7 @@ cdef class Fanout(Writes):
                 what = OUT_UNREACHABLE
                 request.error_code = E_DATASTORE_DOWN
                 if says_state(p, n):
-                    request.is_put_off = True
+                    request.put_off += 1
         elif request.group == GROUP_RESP3 and n and p[0] != c"+" and p[0] != c":" and answers_in_resp2(conn):
             shaped = reshape_frame(request.command, buf_ptr(&conn.outbuf)[slot.head_len:slot.size], p[:n])
             p, n = shaped, len(shaped)

@@ -48,6 +48,7 @@ from dynomite_mp.workers.peer_calls import CallError, CNodeError, PeerCalls
 log = logging.getLogger("dynomite_mp.hints")
 
 CONFLICT_OVERWRITE: Final = CONFLICTS.index("overwrite")
+REPEATABLE: Final = frozenset(map(CONFLICTS.index, ("overwrite", "commute", "ordered")))
 READ_BYTES: Final = 256 * 1024
 BATCH_RECORDS: Final = 1000
 SETTLE_MS: Final = 100
@@ -84,7 +85,7 @@ class HintRecord:
         return cls(kind, stamp, (origin[0], origin[1], origin[2], origin[3]), conflict_class, request, at_ms)
 
     def action(self) -> Replay:
-        return replay_action(self.kind, self.conflict_class == CONFLICT_OVERWRITE, self.stamp)
+        return replay_action(self.kind, self.conflict_class in REPEATABLE, self.stamp)
 
     def keys(self) -> tuple[bytes, ...]:
         """Empty for a command that names none, FLUSHALL for example."""
@@ -112,11 +113,12 @@ class HintRecord:
 
 @dataclass(slots=True)
 class Batch:
-    """What is left of some records: writes to send again, the newest of the same keys only, and keys to be copied."""
+    """What is left of some records: writes to send again, of overwrites of the same keys the newest only, and keys to
+    be copied."""
 
     since_ms: int = 0  # when the oldest was logged
     is_announced: bool = False
-    writes: dict[tuple[bytes, ...], HintRecord] = field(default_factory=dict)
+    writes: dict[tuple[Any, ...], HintRecord] = field(default_factory=dict)
     copies: dict[bytes, int] = field(default_factory=dict)  # key: when the newest of its records was logged
     unmendable: int = 0
     attempts: int = 0
@@ -129,9 +131,17 @@ class Batch:
             for key in keys:
                 self.copies[key] = max(record.at_ms, self.copies.get(key, 0))
         else:
-            other = self.writes.get(keys)
+            name = keys if record.conflict_class == CONFLICT_OVERWRITE else (keys, record.origin)
+            other = self.writes.get(name)
             if other is None or (other.stamp, other.origin) < (record.stamp, record.origin):
-                self.writes[keys] = record
+                self.writes[name] = record
+
+    def keep_overwrites(self) -> None:
+        """Without what must not come twice."""
+        self.copies.clear()
+        self.writes = {
+            name: record for name, record in self.writes.items() if record.conflict_class == CONFLICT_OVERWRITE
+        }
 
     def is_done(self) -> bool:
         return not self.writes and not self.copies
@@ -209,7 +219,7 @@ class HintLane:
                 await self._send_writes(batch)
                 await self._ask_copies(batch)
             except CNodeError:  # it gets again what overwrites, as any other datacenter's C node does, and no more
-                batch.copies.clear()
+                batch.keep_overwrites()
                 if self.log.mark_dirty(DirtyReason.UNSENDABLE, now_ms()):
                     log.warning("%s is a C node and missed writes that must not be sent twice", self.address)
             except CallError as failure:
@@ -242,6 +252,8 @@ class HintLane:
             return
         keys = list(batch.writes)
         records = [batch.writes[one] for one in keys]
+        if any(record.conflict_class != CONFLICT_OVERWRITE for record in records):
+            await self._calls.call(self.address, "ping", timeout_ms=ANSWER_MS)  # a C node would not know an id again
         replies = await self._calls.ask_many(
             self.address,
             [record.request for record in records],
@@ -257,7 +269,7 @@ class HintLane:
                 del batch.writes[one]
                 self.sent += 1
                 if reply.startswith(b"-"):  # it would refuse it again: what the others have is copied
-                    batch.copies.update((key, record.at_ms) for key in one)
+                    batch.copies.update(dict.fromkeys(record.keys(), record.at_ms))
 
     async def _ask_copies(self, batch: Batch) -> None:
         """Keys whose records are older than a copy that began later need none."""

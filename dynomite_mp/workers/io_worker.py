@@ -50,6 +50,7 @@ PRESSURE_S = 0.1
 ACCEPT_PAUSE_S = 0.1
 SKEW_REPORT_S = 60.0
 CALL_ID_BITS = 40  # ids of calls do not repeat after a restart of this process
+FIRST_CATCH_UP_S = 1.0  # clients are accepted once nothing is known to be missing, or after this long
 FIRST_DATASTORE_S = 2.0  # clients are accepted once the datastore answers, or after this long
 LIVE_SETTINGS: dict[str, Callable[[Any], Any]] = {
     "timeout": int,
@@ -114,6 +115,7 @@ class IoWorker(Worker):
         self._mesh.swap(topology)
         self._episode = 0  # how many times this node may have missed writes, in the life of this process
         self._is_serving = False
+        self._is_catching_up = self._accepts_clients = self._is_draining = False
         self._path.set_on_stall(self._on_stall, config.peer_silence_ms)
         self._applied: dict[int, list[tuple[bytes, bytes]]] = {}
         self._path.set_on_applied(self._on_applied)
@@ -218,14 +220,25 @@ class IoWorker(Worker):
         self._path.open_shards()
         self._is_serving = True
         self._may_have_missed("the node has started" if self.context.boot == 1 else "an io worker has started")
-        # The sockets are that of `listen` and that of `dyn_listen`, in this order.
-        clients, peers = self.context.sockets[:2]
-        self._listeners.append(Listener(self._path, clients, self._on_accept, self._on_exhausted))
+        # The sockets are that of `listen` and that of `dyn_listen`, in this order; see _open_clients.
+        peers = self.context.sockets[1]
         self._listeners.append(Listener(self._path, peers, self._on_accept_peer, self._on_exhausted))
+        if self._is_catching_up:  # soon over, mostly; and the other racks are hardly connected yet
+            self._loop.call_later(FIRST_CATCH_UP_S, self._open_clients)
+        else:
+            self._open_clients()
         self._loop.call_later(PRESSURE_S, self._on_pressure_timer)
+
+    def _open_clients(self) -> None:
+        """Clients are accepted from now on; those that came before have waited in the socket's queue."""
+        if not self._accepts_clients and not self._is_draining:
+            self._accepts_clients = True
+            clients = self.context.sockets[0]
+            self._listeners.append(Listener(self._path, clients, self._on_accept, self._on_exhausted))
 
     async def drain(self, deadline_s: float) -> None:
         """Stop accepting, answer what was read, close."""
+        self._is_draining = True
         for listener in self._listeners:
             listener.close()
         self._path.begin_drain()
@@ -301,7 +314,10 @@ class IoWorker(Worker):
             self._catch_up(is_returning)
 
     def _catch_up(self, is_catching_up: bool) -> None:
+        self._is_catching_up = is_catching_up
         self._path.set_catching_up(is_catching_up)
+        if not is_catching_up:
+            self._open_clients()
         self.slab.set_gauge("catching_up", is_catching_up)
 
     # ---- copies of keys: see key_holds

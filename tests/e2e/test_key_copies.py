@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Iterator
 
 import pytest
 
 from dynomite_mp.workers.peer_calls import PeerCalls
 from tests.e2e.calls import address_of, with_calls
-from tests.e2e.harness import AddressBlock, Node, Nodes, wait_for
+from tests.e2e.harness import AddressBlock, Node, Nodes, Resp, wait_for
 
 KINDS = {
     b"string": ("SET", "string", b"\r\n\x00v"),
@@ -124,3 +125,35 @@ def test_without_a_source_the_keys_are_named_and_left_alone(cluster: list[Node])
             with contextlib.suppress(ProcessLookupError):  # its supervisor may have lost patience
                 os.kill(pid, signal.SIGCONT)
     assert value(node, b"alone") == b"v"
+
+
+def test_writes_during_the_copy_are_neither_lost_nor_reordered(cluster: list[Node]) -> None:
+    """Overwrites of a key, each with the next number, while the key is copied again and again."""
+    first, copied, third = cluster
+    stop = threading.Event()
+    last = [0] * 20
+
+    def write() -> None:
+        with Resp(first.host) as client:
+            number = 0
+            while not stop.is_set():
+                number += 1
+                place = number % 20
+                if client.call("SET", f"busy{place}", number) == b"OK":
+                    last[place] = number
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    keys = [b"busy%d" % place for place in range(20)]
+
+    async def body(calls: PeerCalls) -> None:
+        for _ in range(20):
+            assert await calls.call(address_of(copied), "copy", keys, timeout_ms=20000) == []
+
+    try:
+        with_calls(cluster, body)
+    finally:
+        stop.set()
+        writer.join()
+    for node in (copied, third):
+        wait_for(lambda node=node: [value(node, key) for key in keys] == [b"%d" % number for number in last])

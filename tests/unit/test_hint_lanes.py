@@ -57,12 +57,14 @@ class FakeReplica:
     local_address = "10.0.0.1:8101"
 
     async def call(self, address: str, verb: str, *args: Any, timeout_ms: int) -> Any:
-        assert (address, verb) == (NODE, "copy")
+        assert (address, verb) in ((NODE, "copy"), (NODE, "ping"))
         if self.is_c:
             raise CNodeError("a C node")
         self.asked.set()
         if self.down:
             raise CallError("down")
+        if verb == "ping":
+            return []
         self.copies.append(sorted(args[0]))
         return [key for key in args[0] if key in self.cannot_copy]
 
@@ -128,12 +130,26 @@ def test_of_several_overwrites_of_one_key_the_newest_is_sent(tmp_path: Path) -> 
     with_lane(tmp_path, body)
 
 
+def test_each_increment_is_sent_again_with_its_id(tmp_path: Path) -> None:
+    """The replica knows which of them it has; a copy would lose those that only it has."""
+
+    async def body(replica: FakeReplica, _lanes: HintLanes, lane: HintLane) -> None:
+        increments = [hint(b"INCR", b"n", conflict_class=COMMUTE, stamp=1, sequence=i, kind=i % 2) for i in (1, 2, 3)]
+        add(lane, *increments)
+        await until(lambda: lane.log.records == 0)
+        assert [payload for payload, _ in replica.writes] == [request(b"INCR", b"n")] * 3
+        assert [extension.sequence for _, extension in replica.writes if extension is not None] == [1, 2, 3]
+        assert replica.copies == []
+
+    with_lane(tmp_path, body)
+
+
 def test_everything_else_becomes_a_copy_of_its_keys_once(tmp_path: Path) -> None:
     async def body(replica: FakeReplica, _lanes: HintLanes, lane: HintLane) -> None:
         add(
             lane,
-            hint(b"INCR", b"n", conflict_class=COMMUTE, stamp=1),
-            hint(b"INCR", b"n", conflict_class=COMMUTE, stamp=2),
+            hint(b"INCR", b"n", conflict_class=COMMUTE, kind=2, stamp=1),
+            hint(b"INCR", b"n", conflict_class=COMMUTE, kind=2, stamp=2),
             hint(b"SET", b"unstamped", b"1"),
             hint(b"SET", b"refused", b"1", kind=2, stamp=3),
             hint(b"MSET", b"k1", b"1", b"k2", b"2"),

@@ -15,7 +15,7 @@ from dynomite_mp.cluster.hints import (
 
 
 @pytest.mark.parametrize(
-    ("kind", "is_overwrite", "stamp", "expected"),
+    ("kind", "is_repeatable", "stamp", "expected"),
     [
         (HintKind.MISSED, True, 5, Replay.RESEND),
         (HintKind.UNKNOWN, True, 5, Replay.RESEND),
@@ -25,10 +25,10 @@ from dynomite_mp.cluster.hints import (
         (HintKind.UNKNOWN, False, 5, Replay.COPY),
     ],
 )
-def test_only_a_stamped_overwrite_is_sent_again(
-    kind: HintKind, is_overwrite: bool, stamp: int, expected: Replay
+def test_only_a_stamped_write_that_may_come_twice_is_sent_again(
+    kind: HintKind, is_repeatable: bool, stamp: int, expected: Replay
 ) -> None:
-    assert replay_action(kind, is_overwrite, stamp) is expected
+    assert replay_action(kind, is_repeatable, stamp) is expected
 
 
 def test_bounds_in_bytes_and_age() -> None:
