@@ -36,6 +36,7 @@ NOT_HERE = re.compile(
     r"|message_errors|messages_dropped|process_budget|http_refused|log_lines|spill_refused|server_err"
     r"|server_timedout_total"
     r"|datastore_dropped_requests|ring_(failed|dropped|handler)|boot_failures|_created|silent"
+    r"|clock_skews|hints_|key_cop|lead_|(missed|refused|restamped|skipped)_writes|repairs?_"
 )
 
 
