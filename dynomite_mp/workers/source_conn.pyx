@@ -7,21 +7,26 @@ What it is not: it frames nothing.
 
 Invariants:
 - it is not read while pause_bits is set: over its soft budget, held, or the process is short of memory;
+- what is asked of a key while another rack leads a command of it waits (may_follow): it would be served first;
 - unsent replies never pause reading; past the hard limit the connection is closed.
 """
 
 import logging
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from dynomite_mp.proto.buffer cimport buf_append, buf_len
+from dynomite_mp.proto.command_lookup cimport CONFLICT_LEAD
 from dynomite_mp.workers.conn cimport Conn
 from dynomite_mp.workers.data_path cimport PAUSE_BUDGET
 from dynomite_mp.workers.request cimport (
-    REQUEST_ANSWERED, REQUEST_DONE, Request, queue_free, queue_head, queue_init, queue_len, request_release,
+    REQUEST_ANSWERED, REQUEST_DONE, REQUEST_WAITING, Request, queue_free, queue_head, queue_init, queue_len, request_release,
 )
+
+cdef enum:
+    LEADS_LOOKED_AT = 64            # positions of the queue; behind more of them everything waits
 
 log = logging.getLogger("dynomite_mp.io")
 
@@ -78,6 +83,28 @@ cdef class SourceConn(Conn):
             request.state = REQUEST_ANSWERED
             request_release(request)
         return 0
+
+    cdef bint may_follow(self, uint32_t token, bint has_several, bint is_lead) noexcept:
+        """Whether the effects of this source's own commands of class lead on the next request's keys are everywhere.
+
+        Those of one token are asked of one lead, in order: they need not wait for each other.
+        """
+        cdef uint64_t at
+        cdef Request* request
+        if has_several or self.has_wide_lead or self.lead_tail - self.queue.head > LEADS_LOOKED_AT:
+            return is_lead and not has_several and not self.has_wide_lead
+        if is_lead:
+            return True
+        for at in range(self.queue.head, self.lead_tail):
+            request = self.queue.items[at & self.queue.mask]
+            if request.conflict == CONFLICT_LEAD and request.token == token and request.state == REQUEST_WAITING:
+                return False
+        return True
+
+    cdef void follow_lead(self, bint has_several) noexcept:
+        """The request that was queued last is of class lead."""
+        self.has_wide_lead = has_several or (self.has_wide_lead and self.lead_tail > self.queue.head)
+        self.lead_tail = self.queue.tail
 
     cdef void finish(self):
         """Read no more; close when everything is answered and sent."""
