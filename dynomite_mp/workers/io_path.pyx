@@ -259,10 +259,9 @@ cdef class IoPath(KeyHolds):
         cdef int code, taken
         cdef Request* request
         cdef RequestScan rewritten
-        if row.options:
-            code = request_refusal(p, scan, row)
-            if code:
-                return self.refuse(source, <uint16_t>code)
+        code = request_refusal(p, scan, row) if row.options else 0
+        if code:
+            return self.refuse(source, <uint16_t>code)
         if row.effect == EFFECT_EXPIRE_AT and self.is_stamping and scan.argc > 3 and self.make_absolute(
                 p, scan, row, flags, &rewritten):
             p, scan = buf_ptr(&self.absolute), &rewritten
@@ -273,9 +272,9 @@ cdef class IoPath(KeyHolds):
         if code == SPLIT and row.access == ACCESS_WRITE and not self.order.may_go(
                 source.group, 0, True, self.rerunning):
             return self.hold(source, 0, True)
-        if source.lead_tail > source.queue.head and row.key_kind != KEYS_NONE and not source.may_follow(
-                place.token, place.has_several, place.conflict == CONFLICT_LEAD):
-            return self.hold(source, 0, False)
+        if row.key_kind != KEYS_NONE and (place.conflict == CONFLICT_LEAD or source.lead_tail > source.queue.head):
+            if not source.may_follow(place.token, place.has_several, place.conflict == CONFLICT_LEAD):
+                return self.hold(source, 0, False)
         request = self.admit(source, row, scan.pos)
         if request == NULL:
             return self.refuse(source, E_NO_MEMORY)
@@ -288,9 +287,9 @@ cdef class IoPath(KeyHolds):
             source.queue.tail -= 1
             request_release(request)
             return self.hold(source, order_bucket(place.token), row.access == ACCESS_WRITE)
-        if place.conflict == CONFLICT_LEAD and not flags & (WITH_LOCAL_ONLY | WITH_FORWARD) and (
+        if place.conflict and not flags & (WITH_LOCAL_ONLY | WITH_FORWARD) and (
                 self.table.racks > 1 or self.table.owner(0, place.token) != self.table.local_node):
-            source.follow_lead(place.has_several)
+            source.follow(place.has_several or code == SPLIT, place.conflict == CONFLICT_LEAD)
         self.count_request(row, scan.pos)
         if source.in_flight_bytes > self.client_soft_bytes:
             self.slab.add(self.cells.pauses, 1)
@@ -300,9 +299,8 @@ cdef class IoPath(KeyHolds):
     cdef bint make_absolute(self, const char* p, RequestScan* scan, const CommandRow* row, uint32_t flags,
                             RequestScan* rewritten) except -1:
         """A relative expiry made absolute, once, by the coordinator; whether there is a rewritten request."""
-        if flags & WITH_LOCAL_ONLY or (self.incoming != NULL and self.incoming.fields & EXTENSION_STAMP):
-            return False
-        if self.has_c_peer():                       # RESTORE with ABSTTL, to C a request that is none
+        if (flags & WITH_LOCAL_ONLY or (self.incoming != NULL and self.incoming.fields & EXTENSION_STAMP)
+                or self.has_c_peer()):              # RESTORE with ABSTTL, to C a request that is none
             return False
         buf_clear(&self.absolute)
         if absolute_expiry(row, p, scan, <int64_t>(self.turn_unix_ns() // MS), &self.absolute) != EXPIRY_ABSOLUTE:

@@ -19,6 +19,7 @@ cdef class SourceConn(Conn):
     cdef bint has_whole             # the frame at the head of inbuf is complete and not yet handled
     cdef bint frames_replies        # a reply needs a head that names its request: a peer
     cdef uint64_t lead_tail         # position in the queue behind the last request of class lead
+    cdef uint64_t write_tail        # and behind the last other write
     cdef bint has_wide_lead         # one of those not answered has keys of several tokens
     cdef uint64_t frame_id          # of the request being handled
     cdef uint8_t group              # protocol group: GROUP_RESP2 or GROUP_RESP3
@@ -31,7 +32,7 @@ cdef class SourceConn(Conn):
     cdef void set_pause(self, uint32_t bit) noexcept
     cdef void clear_pause(self, uint32_t bit)
     cdef bint may_follow(self, uint32_t token, bint has_several, bint is_lead) noexcept
-    cdef void follow_lead(self, bint has_several) noexcept
+    cdef void follow(self, bint has_several, bint is_lead) noexcept
     cdef void settle(self, Request* request) noexcept
     cdef int flush_done(self) except -1
     cdef void finish(self)

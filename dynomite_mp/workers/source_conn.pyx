@@ -7,7 +7,7 @@ What it is not: it frames nothing.
 
 Invariants:
 - it is not read while pause_bits is set: over its soft budget, held, or the process is short of memory;
-- what is asked of a key while another rack leads a command of it waits (may_follow): it would be served first;
+- what a client pipelines behind a command that another node leads waits, if it is about the same keys (may_follow);
 - unsent replies never pause reading; past the hard limit the connection is closed.
 """
 
@@ -26,7 +26,7 @@ from dynomite_mp.workers.request cimport (
 )
 
 cdef enum:
-    LEADS_LOOKED_AT = 64            # positions of the queue; behind more of them everything waits
+    QUEUE_LOOKED_AT = 64            # positions of the queue; behind more of them everything waits
 
 log = logging.getLogger("dynomite_mp.io")
 
@@ -85,24 +85,32 @@ cdef class SourceConn(Conn):
         return 0
 
     cdef bint may_follow(self, uint32_t token, bint has_several, bint is_lead) noexcept:
-        """Whether the effects of this source's own commands of class lead on the next request's keys are everywhere.
+        """Whether the next request finds what this source asked before of its keys.
 
-        Those of one token are asked of one lead, in order: they need not wait for each other.
+        Commands of class lead on one token are asked of one lead, in order: they need not wait for each other. Others
+        wait for their effects; and they wait for other writes, which their effects would overtake.
         """
+        cdef uint64_t tail = self.write_tail if is_lead else self.lead_tail
         cdef uint64_t at
         cdef Request* request
-        if has_several or self.has_wide_lead or self.lead_tail - self.queue.head > LEADS_LOOKED_AT:
-            return is_lead and not has_several and not self.has_wide_lead
-        if is_lead:
+        if self.lead_tail > self.queue.head and (has_several or self.has_wide_lead):
+            return False
+        if tail <= self.queue.head:
             return True
-        for at in range(self.queue.head, self.lead_tail):
+        if has_several or tail - self.queue.head > QUEUE_LOOKED_AT:
+            return False
+        for at in range(self.queue.head, tail):
             request = self.queue.items[at & self.queue.mask]
-            if request.conflict == CONFLICT_LEAD and request.token == token and request.state == REQUEST_WAITING:
+            if (request.token == token and request.state == REQUEST_WAITING
+                    and (request.conflict == CONFLICT_LEAD) != is_lead and request.conflict):
                 return False
         return True
 
-    cdef void follow_lead(self, bint has_several) noexcept:
-        """The request that was queued last is of class lead."""
+    cdef void follow(self, bint has_several, bint is_lead) noexcept:
+        """The request that was queued last is a write."""
+        if not is_lead:
+            self.write_tail = self.queue.tail
+            return
         self.has_wide_lead = has_several or (self.has_wide_lead and self.lead_tail > self.queue.head)
         self.lead_tail = self.queue.tail
 
