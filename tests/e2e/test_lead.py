@@ -58,29 +58,27 @@ def test_each_element_is_popped_once(cluster: Cluster) -> None:
 
 def test_what_is_pipelined_behind_a_lead_s_command_comes_after_it(cluster: Cluster) -> None:
     for node in cluster.nodes:
-        for level in ("DC_ONE", "DC_SAFE_QUORUM"):
-            with node.connect() as client:
-                client.call("dyno_config:conn_consistency", level)
-                for number in range(20):
-                    queue, other, text = (f"{name}:{number}" for name in ("queue", "other", "text"))
-                    steps = (
-                        (("RPUSH", queue, "a", "b", "c"), 3),
-                        (("RPOP", queue), b"c"),
-                        (("LRANGE", queue, "0", "-1"), [b"a", b"b"]),
-                        (("SET", text, "one"), b"OK"),
-                        (("RPOPLPUSH", queue, other), b"b"),
-                        (("LRANGE", other, "0", "-1"), [b"b"]),
-                        (("DEL", queue, other), 2),
-                        (("GETDEL", text), b"one"),
-                        (("SET", text, "two"), b"OK"),
-                        (("GET", text), b"two"),
-                        (("SET", text, "three", "GET"), b"two"),
-                        (("APPEND", text, "!"), 6),
-                        (("MGET", text, queue), [b"three!", None]),
-                        (("DEL", text), 1),
-                    )
-                    client.send_raw(b"".join(hiredis.pack_command(words) for words, _ in steps))
-                    assert [client.reply() for _ in steps] == [wanted for _, wanted in steps], (node.host, level)
+        with node.connect() as client:
+            for number in range(20):
+                queue, other, text = (f"{name}:{number}" for name in ("queue", "other", "text"))
+                steps = (
+                    (("RPUSH", queue, "a", "b", "c"), 3),
+                    (("RPOP", queue), b"c"),
+                    (("LRANGE", queue, "0", "-1"), [b"a", b"b"]),
+                    (("SET", text, "one"), b"OK"),
+                    (("RPOPLPUSH", queue, other), b"b"),
+                    (("LRANGE", other, "0", "-1"), [b"b"]),
+                    (("DEL", queue, other), 2),
+                    (("GETDEL", text), b"one"),
+                    (("SET", text, "two"), b"OK"),
+                    (("GET", text), b"two"),
+                    (("SET", text, "three", "GET"), b"two"),
+                    (("APPEND", text, "!"), 6),
+                    (("MGET", text, queue), [b"three!", None]),
+                    (("DEL", text), 1),
+                )
+                client.send_raw(b"".join(hiredis.pack_command(words) for words, _ in steps))
+                assert [client.reply() for _ in steps] == [wanted for _, wanted in steps], node.host
     assert not cluster.replica_problems()
 
 
