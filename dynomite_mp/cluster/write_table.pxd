@@ -64,7 +64,15 @@ cdef struct Origin:                 # window of the sequence numbers of one orig
     uint64_t* bits
 
 
+cdef extern from *:
+    """
+    #define write_table_fetch(p) __builtin_prefetch((p), 1)
+    """
+    void write_table_fetch(const void* p) noexcept nogil
+
+
 cdef class WriteTable:
+    cdef void* room                 # of the buckets, which begin at a cache line in it
     cdef Bucket* buckets
     cdef Entry* entries
     cdef uint64_t bucket_mask
@@ -87,6 +95,12 @@ cdef class WriteTable:
     cdef void raise_floors(self, uint64_t stamp) noexcept nogil
     cdef Origin* origin_of(self, const WriteId* id) noexcept nogil
     cdef uint8_t mark(self, const WriteId* id) noexcept nogil
+    cdef inline void fetch(self, uint64_t hash) noexcept nogil:
+        # Tells the processor which bucket note() will want soon: to wait for it is half of what a note costs.
+        cdef char* bucket = <char*>&self.buckets[hash & self.bucket_mask]
+        write_table_fetch(bucket)
+        write_table_fetch(bucket + 64)
+
     cdef inline Entry* entry_at(self, const Bucket* bucket, int way) noexcept nogil:
         return &self.entries[(bucket - self.buckets) * WAYS + way]
 

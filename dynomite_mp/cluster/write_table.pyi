@@ -12,7 +12,7 @@ NOTE_DUPLICATE: int
 NOTE_SKIP_AND_COPY: int
 ENTRY_DISORDERED: int
 
-Id = tuple[int, int, int, int]
+_Id = tuple[int, int, int, int]
 
 class WriteTable:
     """`buckets` and `recents` are powers of two; stamps up to `floor` count as forgotten from the start."""
@@ -21,16 +21,16 @@ class WriteTable:
     @property
     def newest(self) -> int: ...
     def note_key(
-        self, key: bytes, klass: int, id: Id, stamp: int, *, family: int = 1, is_resent: bool = False
+        self, key: bytes, klass: int, id: _Id, stamp: int, *, family: int = 1, is_resent: bool = False
     ) -> int:
         """NOTE_*; the id is (origin node, boot, worker, sequence)."""
-    def seen_id(self, id: Id, is_resent: bool = False) -> int:
+    def seen_id(self, id: _Id, is_resent: bool = False) -> int:
         """NOTE_APPLY: not before; NOTE_DUPLICATE; NOTE_SKIP_AND_COPY: nobody knows. Marks it as seen."""
-    def entry(self, key: bytes, most: int = 64, since: int = 0) -> tuple[int, int, int, list[Id], int, int] | None:
+    def entry(self, key: bytes, most: int = 64, since: int = 0) -> tuple[int, int, int, list[_Id], int, int] | None:
         """(stamp, origin node, flags + family * 256, recent ids not older than a stamp, stamp and origin of the last
         overwrite)."""
     def put(
-        self, key: bytes, stamp: int, origin: int, flags: int, ids: Sequence[Id], over_stamp: int, over_origin: int
+        self, key: bytes, stamp: int, origin: int, flags: int, ids: Sequence[_Id], over_stamp: int, over_origin: int
     ) -> None:
         """The key has been copied: what entry() said of it where it came from."""
     def raise_floor(self, stamp: int) -> None:

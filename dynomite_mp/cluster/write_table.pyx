@@ -18,13 +18,14 @@ Invariants: fixed memory, touched only as it is used; what was forgotten is neve
 again and is not above the floor of its bucket is not applied, its key is copied. Ties of stamps: the larger node wins.
 """
 
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from dynomite_mp.cluster.quorum cimport reply_digest
 
 cdef enum:
+    LINE_BYTES = 64
     WINDOW = 65536                  # sequence numbers of one origin
     ORIGINS = 64
     IS_NEW = 0
@@ -48,11 +49,12 @@ cdef class WriteTable:
             raise ValueError("sizes are powers of two")
         self.bucket_mask = buckets - 1
         self.recent_mask = recents - 1
-        self.buckets = <Bucket*>calloc(buckets, sizeof(Bucket))
+        self.room = calloc(buckets * sizeof(Bucket) + LINE_BYTES, 1)
+        self.buckets = <Bucket*>((<uintptr_t>self.room + LINE_BYTES - 1) & ~<uintptr_t>(LINE_BYTES - 1))
         self.entries = <Entry*>calloc(buckets * WAYS, sizeof(Entry))
         self.recents = <Recent*>calloc(recents, sizeof(Recent))
         self.origins = <Origin*>calloc(ORIGINS, sizeof(Origin))
-        if self.buckets == NULL or self.entries == NULL or self.recents == NULL or self.origins == NULL:
+        if self.room == NULL or self.entries == NULL or self.recents == NULL or self.origins == NULL:
             raise MemoryError
         self.first_floor = floor
 
@@ -62,7 +64,7 @@ cdef class WriteTable:
             for i in range(self.origin_count):
                 free(self.origins[i].bits)
         free(self.origins)
-        free(self.buckets)
+        free(self.room)
         free(self.entries)
         free(self.recents)
 

@@ -62,10 +62,10 @@ cdef int DAMAGED = DirtyReason.DAMAGED
 cdef void fill_crc() noexcept:
     """The tables of CRC-32 as zlib computes it, for eight bytes at a time."""
     cdef uint32_t value
-    cdef int i, k
+    cdef int i, k, _bit
     for i in range(256):
         value = <uint32_t>i
-        for k in range(8):
+        for _bit in range(8):
             value = (value >> 1) ^ (<uint32_t>0xEDB88320 if value & 1 else 0)
         CRC[0][i] = value
     for i in range(256):

@@ -416,6 +416,7 @@ cdef class IoPath(KeyHolds):
         place.shard = self.shard_of(place.token)
         if row.access == ACCESS_WRITE and self.is_stamping:
             place.key_hash = key_hash(p + key.off, key.len)
+            self.recent.fetch(place.key_hash)
             place.conflict = <uint8_t>conflict_of(row, p, scan)
         if row.key_kind == KEYS_RANGE and row.last_key == row.first_key:
             return 0

@@ -86,6 +86,8 @@ class KeyCopies:
         self._under_way: dict[bytes, asyncio.Future[str]] = {}
         self._next: dict[bytes, asyncio.Future[str]] = {}  # wanted, not yet begun
         self._unsure: dict[bytes, int] = {}  # keys to be looked at again, and how often they were
+        self.owed: Callable[[str], int] = lambda _address: 0  # writes that this node holds for another
+        self._called: set[bytes] = set()  # wanted by another node
         self._given: dict[bytes, Sequence[str]] = {}  # sources of keys, where whoever wants the copy knows them
         self._first: dict[bytes, str] = {}
         self._pump: asyncio.Task[None] | None = None
@@ -113,12 +115,15 @@ class KeyCopies:
         Of sources that know nothing of a key, or the same, `first` is taken, if it is one: who has seen that a write is
         missing here has it himself, others may have missed it too.
         """
+        self._called.update(keys)
         try:
             if first:
                 self._first.update(dict.fromkeys(keys, first))
             await self.copy(keys, sources)
         except CopyError as failure:
             return list(failure.keys)
+        finally:
+            self._called.difference_update(keys)
         return []
 
     async def copy(self, keys: Iterable[bytes], sources: Sequence[str] = ()) -> None:
@@ -235,7 +240,7 @@ class KeyCopies:
     async def _fetch(self, batch: _Batch, *, is_last: bool) -> tuple[dict[bytes, KeyValue], str]:
         """The values to take over, of those keys whose source is whole; and why of the others not."""
         held = batch.held
-        offers = await self._ask_all(held, self.sources.of)
+        offers = await self._ask_all(held, self.sources.of, is_last=is_last)
         offers.update(await self._ask_far(held, offers))
         earlier = self.sources.earlier()
         wanted: dict[str, list[bytes]] = {}
@@ -296,13 +301,17 @@ class KeyCopies:
         return merged
 
     async def _ask_all(
-        self, keys: Iterable[bytes], sources: Callable[[bytes], list[str]]
+        self, keys: Iterable[bytes], sources: Callable[[bytes], list[str]], *, is_last: bool = False
     ) -> dict[bytes, list[tuple[str, Known]]]:
         """What each possible source knows of each key, in the order of preference."""
         by_source: dict[str, list[bytes]] = {}
         order: dict[bytes, list[str]] = {}
         for key in keys:
-            order[key] = list(self._given.get(key) or sources(key))
+            # Who has still to get writes from this node has none of them, however new its last one is. Only two that
+            # fill each other's gaps (a copy that another node asks for) may have to take them in the end.
+            everyone = sources(key)
+            whole = everyone if is_last and key in self._called else [one for one in everyone if not self.owed(one)]
+            order[key] = list(self._given.get(key) or whole)
             first = self._first.get(key)
             if first in order[key]:
                 order[key] = [first, *(address for address in order[key] if address != first)]

@@ -45,7 +45,7 @@ ASK_MS = 5000
 TICK_S = 0.010
 LOOK_AGAIN_S = 0.02
 CALLS, REQUESTS = 0, 1  # what a connection is for
-OURS_ONLY = b"*3\r\n$4\r\nDYNO\r\n"  # to a C node a request that is none: it would close the connection
+OURS_ONLY = (b"*3\r\n$4\r\nDYNO\r\n", b"*1\r\n$6\r\nDBSIZE\r\n")  # a C node would close the connection
 
 Reply = tuple[bytes, ExtensionFields | None]
 Handler = Callable[..., Awaitable[Any]]

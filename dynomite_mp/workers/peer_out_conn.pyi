@@ -9,6 +9,8 @@ class PeerOutConn(TargetConn):
     """Place in the route table, -1: no longer part of the topology."""
     is_ours: bool
     """A node of this program; known when it has answered."""
+    is_leading: bool
+    """It says that it leads."""
 
     def __init__(
         self, path: DataPath, owner: object, node: int, index: int, same_dc: bool, cipher: LinkCipher | None

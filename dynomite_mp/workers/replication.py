@@ -97,6 +97,7 @@ class ReplicationWorker(Worker):
         self.copies = KeyCopies(
             self.calls, self.proxies.io, config.io_workers, self._sources(configured_topology(config))
         )
+        self.copies.owed = self.hints.pending
         self._rack_nodes = 1
         self._store = DatastoreClient(context.datastore)
         self.returning = self._way_back()

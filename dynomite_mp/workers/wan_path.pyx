@@ -46,10 +46,10 @@ from dynomite_mp.workers.peer_out_conn cimport PeerOutConn
 from dynomite_mp.workers.remote_lane cimport ACK_ALL_NODES, ACK_NONE, ACK_READ_ANY, ACK_WRITE
 from dynomite_mp.workers.reply_digest cimport digest_of
 from dynomite_mp.workers.request cimport (
-    REQUEST_ANSWERED, REQUEST_WAITING, Request, Slot, request_new, request_release, slots_at, slots_len,
+    REQUEST_ANSWERED, REQUEST_WAITING, Request, Slot, request_new, request_release, slots_at,
 )
 from dynomite_mp.workers.target_conn cimport queue_figures
-from dynomite_mp.workers.wan_queue cimport WINDOW, WanQueue
+from dynomite_mp.workers.wan_queue cimport WanQueue
 
 from dynomite_mp.cluster.continuum import continuum_of
 from dynomite_mp.cluster.hints import DirtyReason
@@ -361,12 +361,12 @@ cdef class WanPath(DataPath):
         cdef Replicate record
         cdef bytes payload
         cdef int outcome
-        cdef int i
+        cdef int _i
         cdef uint64_t start
         queue.settle()
         if queue.lost and self.now_ns >= queue.lost_not_before_ns:
             self.send_lost(dc, queue)
-        for i in range(PUMP_RECORDS):
+        for _i in range(PUMP_RECORDS):
             if queue.is_live() or not queue.has_room():
                 break
             found = queue.peek()

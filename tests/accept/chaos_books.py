@@ -91,13 +91,13 @@ def judged(ledger: Ledger, key: bytes, entry: Entry, reply: Any) -> Iterator[tup
     elif key == ledger.list:
         yield from list_judged(key, entry, [int(item) for item in reply])
     elif reply is None:
-        if entry.acknowledged and not entry.deletes & (entry.unknown | {entry.acknowledged}):
+        if entry.acknowledged and not entry.deletes & (entry.unknown | entry.late | {entry.acknowledged}):
             yield "lost", f"{key!r} is not there, write {entry.acknowledged} was acknowledged"
     else:
         sequence = sequence_of(reply)
         if reply != make_value(key, sequence, ledger.value_bytes):
             yield "wrong", f"{key!r} holds {_short(reply)}"
-        elif sequence != entry.acknowledged and sequence not in entry.unknown:
+        elif sequence != entry.acknowledged and sequence not in entry.unknown | entry.late:
             kind = "lost" if sequence < entry.acknowledged else "wrong"
             yield kind, f"{key!r} has write {sequence}, acknowledged {entry.acknowledged}, {sorted(entry.unknown)} open"
 

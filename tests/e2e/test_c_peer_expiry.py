@@ -15,10 +15,12 @@ def test_an_expiry_stays_as_the_client_said_it(nodes: Nodes, block: AddressBlock
         wait_for(lambda: figures(node)["peer_connections"] >= 1, 20, "the C node to be connected")
         with node.connect() as client:
             client.call("SET", "key", "value")
+            wait_for(lambda: isinstance(client.call("DUMP", "key"), bytes), what="reads of its own datastore")
             dump = client.call("DUMP", "key")
             request = [b"RESTORE", b"other", b"100000", dump]
             assert client.call(*request) == b"OK"
             wait_for(lambda: any(words[0] == b"RESTORE" for words in played.asked), what="the copy")
         assert request in played.asked
+        assert [b"DBSIZE"] not in played.asked
     finally:
         played.close()

@@ -62,7 +62,8 @@ class PlayedCNode:
                 if frame.type == DNODE_REQ:
                     (request,), _, _ = frame_requests(frame.payload)
                     self.asked.append(list(request.args))
-                    sock.sendall(encode_frame(frame.id, DNODE_RES, REPLIES[request.args[0].upper()]))
+                    reply = REPLIES.get(request.args[0].upper(), b"-ERR not played\r\n")
+                    sock.sendall(encode_frame(frame.id, DNODE_RES, reply))
 
     def close(self) -> None:
         self.server.close()

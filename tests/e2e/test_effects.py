@@ -30,7 +30,7 @@ SET a old | SET a new XX GET ; SET b new XX GET ; SET f v GET EX 3000 ; SET a nx
 SET a old | SET a new IFEQ old ; SET a third IFEQ nothing ; SET a fourth IFEQ new GET ; SET a fifth IFEQ new GET
 SET a old | DELIFEQ a new ; DELIFEQ a old ; GETDEL a ; SETNX a v ; SETNX a w ; GETSET a x ; GETSET b y ; \
 GETDEL a ; LPUSH b x
-SET a old | GETEX a ; GETEX a EX 100 ; GETEX a PXAT @ ; GETEX a EXAT @s ; GETEX b PX 5 ; GETEX a PERSIST ; \
+SET a old | GETEX a ; GETEX a EX 100 ; GETEX a PXAT @ ; GETEX a EXAT @s ; GETEX b PX 50000 ; GETEX a PERSIST ; \
 GETEX a EX 0
 SET a 1 ; SET b 2 | MSETNX c 3 a 9 ; MSETNX d 4 e 5 ; SETNX a 1 ; COPY a f ; COPY a b ; COPY a b REPLACE ; \
 COPY x y
@@ -60,7 +60,7 @@ GEOSEARCHSTORE d a FROMMEMBER p BYRADIUS 300 km ; GEORADIUS n 15 37 200 km STORE
 HSET a f 1 g 2 h 3 | HSETNX a f 9 ; HSETNX a i 9 ; HSETNX b j 1 ; HGETDEL a FIELDS 2 f x ; \
 HGETDEL a FIELDS 1 nothing
 HSET a f 1 g 2 | HGETEX a FIELDS 1 f ; HGETEX a EX 100 FIELDS 1 f ; HGETEX a PERSIST FIELDS 2 f g ; \
-HGETEX b EX 5 FIELDS 1 f
+HGETEX b EX 500 FIELDS 1 f
 HSET a f 1 | HSETEX a FNX EX 100 FIELDS 1 f 9 ; HSETEX a FNX EX 100 FIELDS 2 g 3 fnx 4 ; \
 HSETEX a FXX FIELDS 1 f 7 ; \
 HSETEX a FXX PX 90000 FIELDS 1 nothing 7 ; HSETEX a EX 100 FIELDS 1 fxx 7
@@ -79,7 +79,7 @@ XAUTOCLAIM a g z 0 0 COUNT 1 ; XAUTOCLAIM a h z 0 - JUSTID ; XAUTOCLAIM a h z 99
 SET a 1 | EVAL "redis.call('incr',KEYS[1])" 1 a ; \
 EVAL "redis.call('set',KEYS[1],'x');return redis.call('incr',KEYS[1])" 1 a ; \
 EVALSHA ffffffffffffffffffffffffffffffffffffffff 1 a ; FCALL nothing 1 a
-RPUSH a x | SET a v NX ; GETSET a v ; GETDEL a ; SPOP a ; ZPOPMIN a ; SETNX a v ; GETEX a EX 5 ; XADD a * f v ; \
+RPUSH a x | SET a v NX ; GETSET a v ; GETDEL a ; SPOP a ; ZPOPMIN a ; SETNX a v ; GETEX a EX 500 ; XADD a * f v ; \
 PFMERGE a a
 """
 # Modules that a plain server does not have.

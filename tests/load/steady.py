@@ -228,7 +228,9 @@ class SteadyClient:
             reply = await link.ask(*operation.args)  # SteadyLoad.watch sees to its time-out
         except TimeoutError:
             link.drop()
-            self.away += self.plan.fail_over
+            if self.plan.fail_over:
+                self.away += 1
+                self.ledger.timed_out(operation)
             self._failed(operation.name, "timeout", f"no reply within {self.plan.timeout_s:g} s")
         except OSError as error:
             self.away += self.plan.fail_over

@@ -38,6 +38,7 @@ class Entry:
     unknown: set[int] = field(default_factory=set)
     pushed: set[int] = field(default_factory=set)
     deletes: set[int] = field(default_factory=set)  # which of the above sequences are DELs
+    late: set[int] = field(default_factory=set)  # writes that a stopped node may still carry out, whatever came after
     maybe_more: int = 0  # increments of unknown outcome since the last acknowledged one
 
 
@@ -96,6 +97,11 @@ class Ledger:
             if operation.name == "DEL":
                 entry.deletes.add(operation.sequence)
 
+    def timed_out(self, operation: Operation) -> None:
+        """The client has gone to another node; the bytes still lie at the one that did not answer."""
+        if operation.name in ("SET", "DEL"):
+            self.entries[operation.key].late.add(operation.sequence)
+
     def acknowledged(self, operation: Operation, reply: Any) -> str:
         """Book a reply; what is wrong with it, or nothing."""
         entry = self.entries[operation.key]
@@ -104,7 +110,7 @@ class Ledger:
         if operation.name in ("SET", "DEL"):
             entry.acknowledged = operation.sequence
             entry.unknown = {other for other in entry.unknown if other > operation.sequence}
-            entry.deletes = {other for other in entry.deletes if other >= operation.sequence}
+            entry.deletes = {other for other in entry.deletes if other >= operation.sequence or other in entry.late}
             is_right = reply == b"OK" if operation.name == "SET" else reply in (0, 1)
             return "" if is_right else f"{operation.name} {operation.key!r} was answered with {reply!r}"
         if operation.name == "SHARED":
@@ -127,16 +133,18 @@ class Ledger:
     def _read(self, key: bytes, reply: Any) -> str:
         entry = self.entries[key]
         if reply is None:
-            if not entry.acknowledged or entry.deletes & (entry.unknown | {entry.acknowledged}):
+            if not entry.acknowledged or entry.deletes & (entry.unknown | entry.late | {entry.acknowledged}):
                 return ""
             return f"GET {key!r} gave nothing, write {entry.acknowledged} was acknowledged"
         if not isinstance(reply, bytes):
             return f"GET {key!r} gave {reply!r}"
         sequence = sequence_of(reply)
-        if sequence != entry.acknowledged and sequence not in entry.unknown:
+        if sequence != entry.acknowledged and sequence not in entry.unknown | entry.late:
             return f"GET {key!r} gave write {sequence}, not {entry.acknowledged} or one of {sorted(entry.unknown)}"
         if reply != make_value(key, sequence, self.value_bytes):
             return f"GET {key!r} gave wrong bytes for write {sequence}: {reply[:60]!r}"
+        if sequence in entry.late:
+            return ""
         entry.acknowledged = sequence
         entry.unknown = {other for other in entry.unknown if other > sequence}
         return ""

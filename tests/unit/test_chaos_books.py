@@ -66,3 +66,17 @@ def test_a_shared_counter_is_between_what_was_acknowledged_and_what_was_sent() -
         "lost",
         "doubled",
     ]
+
+
+def test_a_write_that_a_stopped_node_still_holds_may_come_late() -> None:
+    made = ledger()
+    entry = made.entries[b"k:0"]
+    late = Operation("SET", b"k:0", (), 7)
+    made.sent(late)
+    made.timed_out(late)
+    write(made, Operation("SET", b"k:0", (), 8), b"OK", True)
+    assert list(judged(made, b"k:0", entry, make_value(b"k:0", 7, 64))) == []
+    assert list(judged(made, b"k:0", entry, make_value(b"k:0", 8, 64))) == []
+    assert [kind for kind, _ in judged(made, b"k:0", entry, make_value(b"k:0", 2, 64))] == ["lost"]
+    assert made.acknowledged(Operation("GET", b"k:0", ()), make_value(b"k:0", 7, 64)) == ""
+    assert made.acknowledged(Operation("GET", b"k:0", ()), make_value(b"k:0", 2, 64)) != ""
