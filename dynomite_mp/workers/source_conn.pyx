@@ -22,7 +22,8 @@ from dynomite_mp.proto.command_lookup cimport CONFLICT_LEAD
 from dynomite_mp.workers.conn cimport Conn
 from dynomite_mp.workers.data_path cimport PAUSE_BUDGET
 from dynomite_mp.workers.request cimport (
-    REQUEST_ANSWERED, REQUEST_DONE, REQUEST_WAITING, Request, queue_free, queue_head, queue_init, queue_len, request_release,
+    REQUEST_ANSWERED, REQUEST_DONE, REQUEST_WAITING, Request, queue_free, queue_head, queue_init, queue_len,
+    request_release,
 )
 
 cdef enum:
