@@ -17,6 +17,7 @@ cdef struct Place:                  # of a request: who serves its keys
     uint32_t token
     uint32_t flags                  # WITH_*: protocol, level, who asked
     bint is_wide                    # several keys
+    bint has_several                # their tokens differ
     uint64_t key_hash               # of a write of one key
     uint8_t conflict                # class of a write
 

@@ -45,8 +45,9 @@ from dynomite_mp.cluster.write_table cimport key_hash
 from dynomite_mp.ipc.counters cimport SlabWriter
 from dynomite_mp.proto.buffer cimport buf_clear, buf_free, buf_init, buf_len, buf_ptr
 from dynomite_mp.proto.command_lookup cimport (
-    ACCESS_WRITE, EFFECT_EXPIRE_AT, KEYS_NONE, KEYS_RANGE, LOCAL_HELLO, LOCAL_PING, LOCAL_RESET, ROUTING_ANSWERED,
-    ROUTING_REFUSED, SPLIT_NONE, SPLIT_PAIRS, CommandRow, arity_fits, command_lookup, command_row, subcommand_lookup,
+    ACCESS_WRITE, CONFLICT_LEAD, EFFECT_EXPIRE_AT, KEYS_NONE, KEYS_RANGE, LOCAL_HELLO, LOCAL_PING, LOCAL_RESET,
+    ROUTING_ANSWERED, ROUTING_REFUSED, SPLIT_NONE, SPLIT_PAIRS, CommandRow, arity_fits, command_lookup, command_row,
+    subcommand_lookup,
 )
 from dynomite_mp.proto.dnode cimport EXTENSION_FORCE_READ, EXTENSION_STAMP, Extension
 from dynomite_mp.proto.effects cimport conflict_of
@@ -258,10 +259,9 @@ cdef class IoPath(KeyHolds):
         cdef int code, taken
         cdef Request* request
         cdef RequestScan rewritten
-        if row.options:
-            code = request_refusal(p, scan, row)
-            if code:
-                return self.refuse(source, <uint16_t>code)
+        code = request_refusal(p, scan, row) if row.options else 0
+        if code:
+            return self.refuse(source, <uint16_t>code)
         if row.effect == EFFECT_EXPIRE_AT and self.is_stamping and scan.argc > 3 and self.make_absolute(
                 p, scan, row, flags, &rewritten):
             p, scan = buf_ptr(&self.absolute), &rewritten
@@ -272,6 +272,9 @@ cdef class IoPath(KeyHolds):
         if code == SPLIT and row.access == ACCESS_WRITE and not self.order.may_go(
                 source.group, 0, True, self.rerunning):
             return self.hold(source, 0, True)
+        if row.key_kind != KEYS_NONE and (place.conflict == CONFLICT_LEAD or source.lead_tail > source.queue.head):
+            if not source.may_follow(place.token, place.has_several, place.conflict == CONFLICT_LEAD):
+                return self.hold(source, 0, False)
         request = self.admit(source, row, scan.pos)
         if request == NULL:
             return self.refuse(source, E_NO_MEMORY)
@@ -284,6 +287,9 @@ cdef class IoPath(KeyHolds):
             source.queue.tail -= 1
             request_release(request)
             return self.hold(source, order_bucket(place.token), row.access == ACCESS_WRITE)
+        if place.conflict and not flags & (WITH_LOCAL_ONLY | WITH_FORWARD) and (
+                self.table.racks > 1 or self.table.owner(0, place.token) != self.table.local_node):
+            source.follow(place.has_several or code == SPLIT, place.conflict == CONFLICT_LEAD)
         self.count_request(row, scan.pos)
         if source.in_flight_bytes > self.client_soft_bytes:
             self.slab.add(self.cells.pauses, 1)
@@ -293,9 +299,8 @@ cdef class IoPath(KeyHolds):
     cdef bint make_absolute(self, const char* p, RequestScan* scan, const CommandRow* row, uint32_t flags,
                             RequestScan* rewritten) except -1:
         """A relative expiry made absolute, once, by the coordinator; whether there is a rewritten request."""
-        if flags & WITH_LOCAL_ONLY or (self.incoming != NULL and self.incoming.fields & EXTENSION_STAMP):
-            return False
-        if self.has_c_peer():                       # RESTORE with ABSTTL, to C a request that is none
+        if (flags & WITH_LOCAL_ONLY or (self.incoming != NULL and self.incoming.fields & EXTENSION_STAMP)
+                or self.has_c_peer()):              # RESTORE with ABSTTL, to C a request that is none
             return False
         buf_clear(&self.absolute)
         if absolute_expiry(row, p, scan, <int64_t>(self.turn_unix_ns() // MS), &self.absolute) != EXPIRY_ABSOLUTE:
@@ -420,6 +425,7 @@ cdef class IoPath(KeyHolds):
         self.group_count = 0
         while walk_key(&walk, &key, &index):
             self.token(p + key.off, key.len, &token)
+            place.has_several = place.has_several or token != place.token
             group = self.table.signature(token, is_each) * self.shard_count + self.shard_of(token)
             if not self.add_group(group):
                 return E_NO_MEMORY

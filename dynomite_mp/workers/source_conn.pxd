@@ -18,6 +18,9 @@ cdef class SourceConn(Conn):
     cdef bint is_half_closed        # the other side has sent its last byte
     cdef bint has_whole             # the frame at the head of inbuf is complete and not yet handled
     cdef bint frames_replies        # a reply needs a head that names its request: a peer
+    cdef uint64_t lead_tail         # position in the queue behind the last request of class lead
+    cdef uint64_t write_tail        # and behind the last other write
+    cdef bint has_wide_lead         # one of those not answered has keys of several tokens
     cdef uint64_t frame_id          # of the request being handled
     cdef uint8_t group              # protocol group: GROUP_RESP2 or GROUP_RESP3
     cdef uint8_t read_level         # consistency of its requests
@@ -28,6 +31,8 @@ cdef class SourceConn(Conn):
     cdef int deliver(self, Request* request, const char* p, size_t n) except -1
     cdef void set_pause(self, uint32_t bit) noexcept
     cdef void clear_pause(self, uint32_t bit)
+    cdef bint may_follow(self, uint32_t token, bint has_several, bint is_lead) noexcept
+    cdef void follow(self, bint has_several, bint is_lead) noexcept
     cdef void settle(self, Request* request) noexcept
     cdef int flush_done(self) except -1
     cdef void finish(self)

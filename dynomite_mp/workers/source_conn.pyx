@@ -7,21 +7,27 @@ What it is not: it frames nothing.
 
 Invariants:
 - it is not read while pause_bits is set: over its soft budget, held, or the process is short of memory;
+- what a client pipelines behind a command that another node leads waits, if it is about the same keys (may_follow);
 - unsent replies never pause reading; past the hard limit the connection is closed.
 """
 
 import logging
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from dynomite_mp.proto.buffer cimport buf_append, buf_len
+from dynomite_mp.proto.command_lookup cimport CONFLICT_LEAD
 from dynomite_mp.workers.conn cimport Conn
 from dynomite_mp.workers.data_path cimport PAUSE_BUDGET
 from dynomite_mp.workers.request cimport (
-    REQUEST_ANSWERED, REQUEST_DONE, Request, queue_free, queue_head, queue_init, queue_len, request_release,
+    REQUEST_ANSWERED, REQUEST_DONE, REQUEST_WAITING, Request, queue_free, queue_head, queue_init, queue_len,
+    request_release,
 )
+
+cdef enum:
+    QUEUE_LOOKED_AT = 64            # positions of the queue; behind more of them everything waits
 
 log = logging.getLogger("dynomite_mp.io")
 
@@ -78,6 +84,36 @@ cdef class SourceConn(Conn):
             request.state = REQUEST_ANSWERED
             request_release(request)
         return 0
+
+    cdef bint may_follow(self, uint32_t token, bint has_several, bint is_lead) noexcept:
+        """Whether the next request finds what this source asked before of its keys.
+
+        Commands of class lead on one token are asked of one lead, in order: they need not wait for each other. Others
+        wait for their effects; and they wait for other writes, which their effects would overtake.
+        """
+        cdef uint64_t tail = self.write_tail if is_lead else self.lead_tail
+        cdef uint64_t at
+        cdef Request* request
+        if self.lead_tail > self.queue.head and (has_several or self.has_wide_lead):
+            return False
+        if tail <= self.queue.head:
+            return True
+        if has_several or tail - self.queue.head > QUEUE_LOOKED_AT:
+            return False
+        for at in range(self.queue.head, tail):
+            request = self.queue.items[at & self.queue.mask]
+            if (request.token == token and request.state == REQUEST_WAITING
+                    and (request.conflict == CONFLICT_LEAD) != is_lead and request.conflict):
+                return False
+        return True
+
+    cdef void follow(self, bint has_several, bint is_lead) noexcept:
+        """The request that was queued last is a write."""
+        if not is_lead:
+            self.write_tail = self.queue.tail
+            return
+        self.has_wide_lead = has_several or (self.has_wide_lead and self.lead_tail > self.queue.head)
+        self.lead_tail = self.queue.tail
 
     cdef void finish(self):
         """Read no more; close when everything is answered and sent."""

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import cycle
 
+import hiredis
 import pytest
 
 from tests.accept.cluster_03_failover import signal_all
@@ -55,6 +56,32 @@ def test_each_element_is_popped_once(cluster: Cluster) -> None:
         consumer.join()
     assert Counter(found) == Counter(b"%d" % number for number in range(1500))
     assert cluster.keys_held() == 0
+
+
+def test_what_is_pipelined_behind_a_lead_s_command_comes_after_it(cluster: Cluster) -> None:
+    for node in cluster.nodes:
+        with node.connect() as client:
+            for number in range(20):
+                queue, other, text = (f"{name}:{number}" for name in ("queue", "other", "text"))
+                steps = (
+                    (("RPUSH", queue, "a", "b", "c"), 3),
+                    (("RPOP", queue), b"c"),
+                    (("LRANGE", queue, "0", "-1"), [b"a", b"b"]),
+                    (("SET", text, "one"), b"OK"),
+                    (("RPOPLPUSH", queue, other), b"b"),
+                    (("LRANGE", other, "0", "-1"), [b"b"]),
+                    (("DEL", queue, other), 2),
+                    (("GETDEL", text), b"one"),
+                    (("SET", text, "two"), b"OK"),
+                    (("GET", text), b"two"),
+                    (("SET", text, "three", "GET"), b"two"),
+                    (("APPEND", text, "!"), 6),
+                    (("MGET", text, queue), [b"three!", None]),
+                    (("DEL", text), 1),
+                )
+                client.send_raw(b"".join(hiredis.pack_command(words) for words, _ in steps))
+                assert [client.reply() for _ in steps] == [wanted for _, wanted in steps], node.host
+    assert not cluster.replica_problems()
 
 
 def test_one_of_those_who_want_a_lock_gets_it(cluster: Cluster) -> None:
