@@ -377,7 +377,7 @@ def decode(message_id: int, payload: bytes) -> tuple[Any, ...]:
         raise MessageError(f"unknown message id {message_id:#x}")
     try:
         fields = msgpack.unpackb(payload, raw=False, use_list=False, strict_map_key=False)
-    except (ValueError, msgpack.UnpackException) as problem:
+    except (ValueError, TypeError, msgpack.UnpackException) as problem:  # TypeError: a map as the key of a map
         raise MessageError(f"{row.name}: not msgpack: {problem}") from problem
     if not isinstance(fields, tuple) or len(fields) != len(row.fields):
         raise MessageError(f"{row.name}: not an array of {len(row.fields)} fields")

@@ -3,7 +3,7 @@
 import hypothesis.strategies as st
 import msgpack
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from dynomite_mp.ipc import messages
 from dynomite_mp.ipc.message_codec import decode_hot, encode_hot
@@ -59,6 +59,7 @@ def test_a_changed_marker_is_refused(message: tuple[int, tuple[object, ...]], da
 
 
 @given(st.sampled_from(sorted(SHAPES)), st.binary(max_size=200))
+@example(messages.REPLICATE, b"\x81\x80\x00")  # a map whose key is a map
 @settings(max_examples=300)
 def test_garbage_is_refused_by_both_readers(message_id: int, garbage: bytes) -> None:
     decoded = decode_hot(message_id, garbage)
