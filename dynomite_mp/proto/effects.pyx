@@ -35,8 +35,8 @@ from dynomite_mp.proto.command_lookup cimport (
 )
 from dynomite_mp.proto.request_writer cimport put_arg, put_array, put_bulk, put_integer, put_word
 from dynomite_mp.proto.resp cimport (
-    FRAME_OK, ArgWalk, KeyWalk, ReplyScan, RequestScan, Span, arg_integer, arg_is, next_reply, next_request, nth_arg,
-    reply_scan_reset, request_scan_reset, walk_args, walk_key, walk_keys, walk_next,
+    FRAME_OK, ArgWalk, KeyWalk, ReplyScan, RequestScan, Span, arg_integer, arg_is, has_word, next_reply, next_request,
+    nth_arg, reply_scan_reset, request_scan_reset, walk_args, walk_key, walk_keys, walk_next,
 )
 
 from dynomite_mp.errors import InternalError
@@ -323,16 +323,6 @@ cdef bint has_happened(const Rule* rule, const char* p, const RequestScan* s,
 
 
 # ---------------------------------------------------------------------------------------------------- the forms
-
-
-cdef bint has_word(const char* p, const RequestScan* s, int64_t first, const char* word) noexcept nogil:
-    cdef ArgWalk w
-    cdef Span arg
-    walk_args(&w, p, s)
-    while walk_next(&w, &arg):
-        if w.index > first and arg_is(p, &arg, word):
-            return True
-    return False
 
 
 cdef int named(const CommandRow* row, const Rule* rule, const char* p, const RequestScan* s, Buf* out) noexcept nogil:

@@ -21,7 +21,7 @@ from dynomite_mp.proto.buffer cimport Buf, ByteBuffer, buf_len, buf_ptr
 from dynomite_mp.proto.command_lookup cimport CommandRow, command_lookup, command_row
 from dynomite_mp.proto.request_writer cimport put_arg, put_array, put_integer, put_word
 from dynomite_mp.proto.resp cimport (
-    FRAME_OK, ArgWalk, RequestScan, Span, arg_integer, arg_is, next_request, walk_args, walk_next,
+    FRAME_OK, ArgWalk, RequestScan, Span, arg_integer, arg_is, has_word, next_request, walk_args, walk_next,
 )
 
 from dynomite_mp.errors import InternalError
@@ -161,16 +161,6 @@ cdef int second_argument_form(const Form* form, const char* p, const RequestScan
     if form.kind == FORM_TTL and put_word(out, b"ABSTTL") < 0:
         return EXPIRY_NO_MEMORY
     return EXPIRY_ABSOLUTE
-
-
-cdef bint has_word(const char* p, const RequestScan* s, int64_t first, const char* word) noexcept nogil:
-    cdef ArgWalk w
-    cdef Span arg
-    walk_args(&w, p, s)
-    while walk_next(&w, &arg):
-        if w.index > first and arg_is(p, &arg, word):
-            return True
-    return False
 
 
 cdef int absolute_expiry(

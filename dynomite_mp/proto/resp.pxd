@@ -121,6 +121,8 @@ cdef bint walk_key(KeyWalk* w, Span* key, int64_t* index) noexcept nogil
 
 # Case-insensitive comparison of an argument with a lower-case word.
 cdef bint arg_is(const char* p, const Span* arg, const char* word) noexcept nogil
+# The same for any argument behind the one with index `first`.
+cdef bint has_word(const char* p, const RequestScan* s, int64_t first, const char* word) noexcept nogil
 # An argument as a decimal integer, by Redis's strict rule; 1 and *value, or 0.
 cdef bint arg_integer(const char* p, const Span* arg, int64_t* value) noexcept nogil
 

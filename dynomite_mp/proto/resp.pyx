@@ -573,6 +573,16 @@ cdef bint arg_is(const char* p, const Span* arg, const char* word) noexcept nogi
     return word[i] == 0
 
 
+cdef bint has_word(const char* p, const RequestScan* s, int64_t first, const char* word) noexcept nogil:
+    cdef ArgWalk w
+    cdef Span arg
+    walk_args(&w, p, s)
+    while walk_next(&w, &arg):
+        if w.index > first and arg_is(p, &arg, word):
+            return True
+    return False
+
+
 cdef bint arg_integer(const char* p, const Span* arg, int64_t* value) noexcept nogil:
     cdef size_t i = arg.off
     cdef size_t end = arg.off + arg.len
