@@ -316,9 +316,9 @@ cdef class Fanout(Writes):
         if verdict <= NOTE_APPLY_AND_COPY:
             return NOTE_APPLY
         if request.is_foreign or request.is_late or verdict == NOTE_DUPLICATE:
-            if verdict != NOTE_DUPLICATE:
+            if verdict != NOTE_DUPLICATE and request.mode == PLAN_LOCAL:
                 request.reply_marks |= EXTENSION_STALE
-                request.stamp = self.recent.newest
+                request.stamp = self.recent.newest  # for the reply; no other rack gets this request from here
             return verdict
         self.clock.pass_over(self.recent.newest)
         self.stamp(request)

@@ -211,7 +211,7 @@ cdef class Stamps(Answers):
         verdict = self.recent.note(request.key_hash, klass, family, &request.id, request.stamp, is_resent)
         if verdict == NOTE_APPLY_AND_COPY:
             self.copy_keys(request, p, n, COPY_DISORDERED)
-        elif verdict == NOTE_SKIP_AND_COPY and request.is_foreign:
+        elif verdict == NOTE_SKIP_AND_COPY and (request.is_foreign or request.is_late):
             self.copy_keys(request, p, n, COPY_FORGOTTEN if is_resent else COPY_SKIPPED)
         return verdict
 
@@ -237,12 +237,12 @@ cdef class Stamps(Answers):
             if verdict != NOTE_APPLY:
                 old.append((key.off, key.len))
         if not applied and old:
-            if request.is_foreign and verdict == NOTE_SKIP_AND_COPY:
+            if (request.is_foreign or request.is_late) and verdict == NOTE_SKIP_AND_COPY:
                 self.copy_keys(request, p, n, COPY_SKIPPED)
             return verdict
         for off, size in old:
             self.token(p + <size_t>off, size, &token)
-            self.remote.key_copy(token, p[<size_t>off:<size_t>off + <size_t>size], COPY_DISORDERED)
+            self.remote.key_copy(token, p[<size_t>off:<size_t>off + <size_t>size], COPY_WIDE)
         return NOTE_APPLY
 
     cdef int copy_keys(self, Request* request, const char* p, size_t n, int reason) except -1:
