@@ -33,7 +33,7 @@ from dynomite_mp.cluster.route cimport (
     NO_OWNER, PLAN_EACH_SAFE_QUORUM, PLAN_EFFECT, PLAN_LEAD, PLAN_LOCAL, PLAN_ONE_READ, PLAN_ONE_WRITE, PLAN_QUORUM,
     RouteTable,
 )
-from dynomite_mp.cluster.write_table cimport NOTE_APPLY, NOTE_APPLY_AND_COPY, NOTE_DUPLICATE
+from dynomite_mp.cluster.write_table cimport NOTE_APPLY
 from dynomite_mp.proto.buffer cimport buf_len, buf_ptr
 from dynomite_mp.proto.command_lookup cimport (
     ACCESS_WRITE, CONFLICT_LEAD, KEYS_NONE, ROUTING_ALL_NODES, ROUTING_LOCAL_NODE, ROUTING_RACK_OWNER,
@@ -58,7 +58,7 @@ from dynomite_mp.workers.request cimport (
 from dynomite_mp.workers.stamps cimport COPY_READ
 from dynomite_mp.workers.target_conn cimport TargetConn
 from dynomite_mp.workers.write_order cimport order_bucket
-from dynomite_mp.workers.writes cimport HINT_MISSED, HINT_UNKNOWN, Writes
+from dynomite_mp.workers.writes cimport HINT_MISSED, HINT_UNKNOWN, MISSING_WRITES, Writes
 
 from dynomite_mp.enums import NodeState
 from dynomite_mp.errors import WIRE_ERRORS
@@ -142,8 +142,8 @@ cdef class Fanout(Writes):
         raise NotImplementedError
 
     cdef int read_next(self, Request* request, const CommandRow* row, const char* p, size_t n, bint is_first) except -1:
-        """Ask the next rack's owner; this rack's first. When all are only catching up, once more: then they have to
-        answer. (One that cannot be reached may hold what the others lack.)"""
+        """Ask the next rack's owner; this rack's first. When all that can be reached are only catching up, once more:
+        then they have to answer (put_off)."""
         cdef int taken, rack
         while self.may_read_on(request):
             rack = (self.table.my_rack + request.racks_tried) % self.table.racks
@@ -301,30 +301,14 @@ cdef class Fanout(Writes):
         slot.rack = <uint16_t>rack
         slot.klass = row.klass
         request.refs += 1
-        if self.holds_writes and request.mode == PLAN_ONE_WRITE:
-            request.primary_failed = True           # it is kept for later; another rack's reply will do
+        if (self.holds_writes or self.is_catching_up) and request.mode == PLAN_ONE_WRITE:
+            request.primary_failed = True           # it is kept for later, or does not know: another rack's reply will do
         if request.is_write:
             slot.is_write = 2 if request.is_wide else 1
             slot.bucket = self.order.sent(request.group, order_bucket(request.token), request.is_wide)
         self.slab.add(self.cells.store_requests[2 * request.group + request.is_write], 1)
         self.slab.add(self.cells.store_request_bytes[2 * request.group + request.is_write], n)
         return TAKEN
-
-    cdef int admission(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1:
-        """NOTE_APPLY, or why the datastore is not to have a write. One of this coordinator gets a newer stamp."""
-        cdef int verdict = self.note(request, row, p, n)
-        if verdict <= NOTE_APPLY_AND_COPY:
-            return NOTE_APPLY
-        if request.is_foreign or request.is_late or verdict == NOTE_DUPLICATE:
-            if verdict != NOTE_DUPLICATE:
-                request.reply_marks |= EXTENSION_STALE
-                request.stamp = self.recent.newest
-            return verdict
-        self.clock.pass_over(self.recent.newest)
-        self.stamp(request)
-        self.slab.add(self.cells.restamped_writes, 1)
-        self.note(request, row, p, n)
-        return NOTE_APPLY
 
     cdef int skip(self, Request* request, int rack) except -1:
         """A write that is a success without the datastore."""
@@ -335,6 +319,23 @@ cdef class Fanout(Writes):
             self.outcome(request, rack, OUT_GOOD, b"+OK\r\n", 5, NULL, 0)
         return TAKEN
 
+    cdef void put_off(self, Request* request, int missing) noexcept:
+        """A replica did not take a read because of what it may lack. Of one that lacks little an old value is better
+        than none; else none, as long as a rack that cannot be reached may have what the others lack."""
+        if missing == MISSING_WRITES:
+            request.put_off = self.table.racks
+        else:
+            request.put_off += 1
+
+    cdef bint is_put_off(self, Request* request) noexcept:
+        """A read is not for a replica that misses writes which this coordinator has acknowledged, if another has them:
+        nor for one that only other coordinators know to be behind, but that one says so itself."""
+        if request.is_write or request.is_forced or request.mode == PLAN_LOCAL or request.mode >= PLAN_LEAD:
+            return False
+        request.error_code = E_STATE
+        self.put_off(request, MISSING_WRITES)
+        return True
+
     cdef bint state_allows(self, Request* request) noexcept:
         """STANDBY takes nothing; WRITES_ONLY takes writes and keeps them back; RESUMING takes writes."""
         if self.node_state == STATE_STANDBY or (
@@ -343,7 +344,7 @@ cdef class Fanout(Writes):
             return False
         if self.is_catching_up and not request.is_write and not request.is_forced:
             request.error_code = E_STATE
-            request.put_off += 1
+            self.put_off(request, self.is_catching_up)
             return False
         return True
 
@@ -360,6 +361,8 @@ cdef class Fanout(Writes):
         if conn is None:
             request.error_code = E_PEER_DOWN
             self.slab.add(self.cells.unreachable, 1)
+            return DOWN
+        if conn.is_behind and self.is_put_off(request):
             return DOWN
         if not self.is_usable(request, conn, E_PEER_TIMEOUT):
             return DOWN
@@ -529,6 +532,7 @@ cdef class Fanout(Writes):
             if peer.node < 0:
                 return 0                            # no longer part of the topology
             conns, at = self.peers, peer.node * self.peer_count + peer.index
+            peer.is_behind = self.address_of(peer) in self.behind
         if (<TargetConn>target).is_up:
             conns[at] = target
         elif conns[at] is target:
@@ -596,6 +600,8 @@ cdef class Fanout(Writes):
         if request.is_foreign:
             return self.every_outcome(request, rack, what, reply, n)
         if rack == request.primary:
+            if request.primary_failed and request.pending and what == OUT_GOOD and not request.has_reserve:
+                return self.keep_reserve(request, reply, n)
             if what != OUT_UNREACHABLE:
                 return self.complete(request, reply, n)
             request.primary_failed = True

@@ -74,7 +74,7 @@ cdef struct Request:
     uint8_t lead_epoch
     uint8_t is_executed             # class lead: it went to this node's datastore, not to another lead
     uint8_t is_declined             # class lead: a rack that could lead said that it does not
-    uint8_t put_off                 # a read: how many racks did not take it because they are catching up
+    uint16_t put_off                # a read: how many racks did not take it because of what they may lack
     uint8_t is_forced               # a read that such a replica has to take
     uint8_t has_reserve             # another rack's reply is kept in case
     uint8_t reserve_len             # of reserve, when it is short; else it stands in .reply

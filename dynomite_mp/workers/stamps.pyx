@@ -19,8 +19,8 @@ from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 from dynomite_mp.cluster.clock cimport HybridClock
 from dynomite_mp.cluster.token cimport hash_tag_span, token_of
 from dynomite_mp.cluster.write_table cimport (
-    FAMILY_MIXED, NOTE_APPLY, NOTE_APPLY_AND_COPY, NOTE_SKIP_AND_COPY, WRITE_COMMUTE, WRITE_ORDERED,
-    WRITE_OVERWRITE, WriteTable, key_hash,
+    FAMILY_MIXED, NOTE_APPLY, NOTE_APPLY_AND_COPY, NOTE_DUPLICATE, NOTE_SKIP_AND_COPY, WRITE_COMMUTE,
+    WRITE_ORDERED, WRITE_OVERWRITE, WriteTable, key_hash,
 )
 from dynomite_mp.proto.command_lookup cimport (
     CONFLICT_LEAD, KEYS_NONE, CommandRow, command_lookup, command_row,
@@ -214,6 +214,22 @@ cdef class Stamps(Answers):
         elif verdict == NOTE_SKIP_AND_COPY and request.is_foreign:
             self.copy_keys(request, p, n, COPY_FORGOTTEN if is_resent else COPY_SKIPPED)
         return verdict
+
+    cdef int admission(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1:
+        """NOTE_APPLY, or why the datastore is not to have a write. One of this coordinator gets a newer stamp."""
+        cdef int verdict = self.note(request, row, p, n)
+        if verdict <= NOTE_APPLY_AND_COPY:
+            return NOTE_APPLY
+        if request.is_foreign or request.is_late or verdict == NOTE_DUPLICATE:
+            if verdict != NOTE_DUPLICATE:
+                request.reply_marks |= EXTENSION_STALE
+                request.stamp = self.recent.newest
+            return verdict
+        self.clock.pass_over(self.recent.newest)
+        self.stamp(request)
+        self.slab.add(self.cells.restamped_writes, 1)
+        self.note(request, row, p, n)
+        return NOTE_APPLY
 
     cdef int note_keys(self, Request* request, const CommandRow* row, int klass, int family, bint is_resent,
                        const char* p, size_t n) except -1:

@@ -4,6 +4,10 @@ What it is: the part of the plan engine (fanout) that knows what a write owes to
 over its budget, lost, silent, too late, or says that it did not ask its datastore has missed the write, or may have;
 one whose datastore answered an error, while another replica's did not, has refused it.
 
+    missed --HINT, once per replica LANE_WATCH--> replication process
+                reads of that replica go elsewhere
+           <--LANE_EMPTY, when it has all of them
+
 What it is not: it keeps no record and brings none; the replication process does.
 
 Invariants: at most one record a replica and write; reads and writes that have one replica only leave none.
@@ -25,6 +29,9 @@ cdef enum:
 
 
 cdef class Writes(Stamps):
+    def __cinit__(self, *args, **kwargs):
+        self.behind = {}
+
     cdef void expect(self, Request* request) noexcept:
         """Before a write goes to its replicas: from now on it is told who misses it."""
         request.is_owed = self.remote is not None and (self.table.racks > 1 or request.is_forwarded)
@@ -54,10 +61,53 @@ cdef class Writes(Stamps):
             self.copy_keys(request, p, n, COPY_REFUSED)     # the own copy is mended from the others
         else:
             self.remote.hint(request, command_row(request.command), kind, node, p, n)
+            self.note_behind(node)
         self.slab.add(self.cells.refused_writes if kind == HINT_REFUSED else self.cells.missed_writes, 1)
         if not self.in_turn:
             self.want_turn()                        # its end rings the bell
         return 0
+
+    cdef int note_behind(self, bytes node) except -1:
+        """From now on this coordinator reads elsewhere, until the replica has what it missed. This node's own copy is
+        not meant: it knows by itself when its datastore was away."""
+        cdef bint is_known = node in self.behind
+        if node == self.table.addresses[self.table.local_node]:
+            return 0
+        self.behind[node] = self.behind.get(node, 0) + 1
+        if not is_known:
+            self.mark_behind(node, True)
+            self.watch_lane(node, 1)
+        return 0
+
+    cdef int watch_lane(self, bytes node, uint64_t number) except -1:
+        if self.on_behind is not None:
+            self.on_behind(node.decode(), number)
+        return 0
+
+    def mark_behind(self, bytes node, bint is_behind):
+        cdef PeerOutConn peer
+        for item in self.peers:
+            if item is not None:
+                peer = <PeerOutConn>item
+                if self.address_of(peer) == node:
+                    peer.is_behind = is_behind
+
+    def lane_empty(self, bytes node, uint64_t number):
+        """The replica has all writes that it was known to have missed when that was their number."""
+        cdef uint64_t now = self.behind.get(node, 0)
+        if now > number:
+            self.watch_lane(node, now)
+        elif now:
+            del self.behind[node]
+            self.mark_behind(node, False)
+
+    def ask_again(self):
+        """Now and then, for questions that a replication process did not live to answer."""
+        for node, number in self.behind.items():
+            self.watch_lane(node, number)
+
+    def set_on_behind(self, on_behind):
+        self.on_behind = on_behind
 
     cdef int one_good(self, Request* request, const char* p, size_t n) except -1:
         """A replica has taken the write: those that refused it before differ from it."""
@@ -82,9 +132,18 @@ cdef class Writes(Stamps):
         """Hook, carried out by KeyHolds: whether this write waits for a copy of its key."""
         raise NotImplementedError
 
-    def set_catching_up(self, bint is_catching_up):
-        """This node may have missed writes: reads go to other racks, if any can take them."""
-        self.is_catching_up = is_catching_up
+    def set_catching_up(self, int missing):
+        """What this node may lack (enums.Missing): reads go to other racks, if any can take them."""
+        self.is_catching_up = missing
+
+    cdef int store_back(self) except -1:
+        """It took no write while it was silent."""
+        if self.on_store_back is not None:
+            self.on_store_back()
+        return 0
+
+    def set_on_store_back(self, on_store_back):
+        self.on_store_back = on_store_back
 
     def set_remote(self, RemoteLane remote):
         self.remote = remote
