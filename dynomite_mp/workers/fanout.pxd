@@ -52,8 +52,6 @@ cdef class Fanout(Writes):
                      const char* p, size_t n, bint may_hold) except -1
     cdef int to_datastore(self, Request* request, int rack, const CommandRow* row,
                           const char* p, size_t n, bint may_hold) except -1
-    cdef void put_off(self, Request* request, int missing) noexcept
-    cdef bint is_put_off(self, Request* request) noexcept
     cdef bint state_allows(self, Request* request) noexcept
     cdef int watch_read(self, Request* request, int what, const char* reply, size_t reply_len,
                         const char* p, size_t n) except -1

@@ -22,7 +22,7 @@ Invariants:
 
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
-from libc.stdlib cimport malloc
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from dynomite_mp.cluster.quorum cimport (
@@ -36,8 +36,8 @@ from dynomite_mp.cluster.route cimport (
 from dynomite_mp.cluster.write_table cimport NOTE_APPLY
 from dynomite_mp.proto.buffer cimport buf_len, buf_ptr
 from dynomite_mp.proto.command_lookup cimport (
-    ACCESS_WRITE, CONFLICT_LEAD, KEYS_NONE, ROUTING_ALL_NODES, ROUTING_LOCAL_NODE, ROUTING_RACK_OWNER,
-    CommandRow, command_row,
+    ACCESS_WRITE, CONFLICT_LEAD, CONFLICT_OVERWRITE, KEYS_NONE, ROUTING_ALL_NODES, ROUTING_LOCAL_NODE,
+    ROUTING_RACK_OWNER, CommandRow, command_row,
 )
 from dynomite_mp.proto.dnode cimport (
     DNODE_HEADER_MOST, DNODE_REQ, EXTENSION_FORCE_READ, EXTENSION_LEAD, EXTENSION_LEVEL_SHIFT, EXTENSION_MOST,
@@ -58,7 +58,7 @@ from dynomite_mp.workers.request cimport (
 from dynomite_mp.workers.stamps cimport COPY_READ
 from dynomite_mp.workers.target_conn cimport TargetConn
 from dynomite_mp.workers.write_order cimport order_bucket
-from dynomite_mp.workers.writes cimport HINT_MISSED, HINT_UNKNOWN, MISSING_WRITES, Writes
+from dynomite_mp.workers.writes cimport HINT_MISSED, HINT_UNKNOWN, Writes
 
 from dynomite_mp.enums import NodeState
 from dynomite_mp.errors import WIRE_ERRORS
@@ -302,7 +302,7 @@ cdef class Fanout(Writes):
         slot.klass = row.klass
         request.refs += 1
         if (self.holds_writes or self.is_catching_up) and request.mode == PLAN_ONE_WRITE:
-            request.primary_failed = True           # it is kept for later, or does not know: another rack's reply will do
+            request.primary_failed = True           # it is kept for later, or may be a wrong one
         if request.is_write:
             slot.is_write = 2 if request.is_wide else 1
             slot.bucket = self.order.sent(request.group, order_bucket(request.token), request.is_wide)
@@ -316,25 +316,10 @@ cdef class Fanout(Writes):
         if request.mode == PLAN_LOCAL:
             self.complete(request, b"+OK\r\n", 5)
         else:
+            if request.conflict != CONFLICT_OVERWRITE and request.mode == PLAN_ONE_WRITE:
+                request.primary_failed = True       # what the reply should be is not known here
             self.outcome(request, rack, OUT_GOOD, b"+OK\r\n", 5, NULL, 0)
         return TAKEN
-
-    cdef void put_off(self, Request* request, int missing) noexcept:
-        """A replica did not take a read because of what it may lack. Of one that lacks little an old value is better
-        than none; else none, as long as a rack that cannot be reached may have what the others lack."""
-        if missing == MISSING_WRITES:
-            request.put_off = self.table.racks
-        else:
-            request.put_off += 1
-
-    cdef bint is_put_off(self, Request* request) noexcept:
-        """A read is not for a replica that misses writes which this coordinator has acknowledged, if another has them:
-        nor for one that only other coordinators know to be behind, but that one says so itself."""
-        if request.is_write or request.is_forced or request.mode == PLAN_LOCAL or request.mode >= PLAN_LEAD:
-            return False
-        request.error_code = E_STATE
-        self.put_off(request, MISSING_WRITES)
-        return True
 
     cdef bint state_allows(self, Request* request) noexcept:
         """STANDBY takes nothing; WRITES_ONLY takes writes and keeps them back; RESUMING takes writes."""
@@ -437,8 +422,9 @@ cdef class Fanout(Writes):
         if marks & EXTENSION_NOT_EXECUTED:
             self.missed(request, conn, HINT_MISSED, p, n)
             return OUT_UNREACHABLE
-        if (marks & EXTENSION_STALE and slot.rack == request.primary and not request.is_foreign
-                and request.mode < PLAN_LEAD and request.is_restamped < RESTAMPS_MOST):
+        if (marks & EXTENSION_STALE and not request.is_foreign and request.mode < PLAN_LEAD
+                and request.is_restamped < RESTAMPS_MOST
+                and (slot.rack == request.primary or self.was_slow(request, (<PeerOutConn>conn).reply_stamp))):
             self.clock.pass_over((<PeerOutConn>conn).reply_stamp)
             self.send_again(request, p, n)
             return OUT_AGAIN
@@ -599,19 +585,23 @@ cdef class Fanout(Writes):
         """This rack's reply is the answer; when it will not come, the first other rack's."""
         if request.is_foreign:
             return self.every_outcome(request, rack, what, reply, n)
+        cdef bint is_weak = False
         if rack == request.primary:
-            if request.primary_failed and request.pending and what == OUT_GOOD and not request.has_reserve:
-                return self.keep_reserve(request, reply, n)
-            if what != OUT_UNREACHABLE:
+            if what != OUT_UNREACHABLE and (what == OUT_ERROR or not request.primary_failed):
                 return self.complete(request, reply, n)
             request.primary_failed = True
-            if request.has_reserve:
+            if request.has_reserve and not request.is_reserve_weak:
                 return self.use_reserve(request)
+            if what == OUT_GOOD:                    # of replies that may be wrong, what this node itself knows
+                self.keep_reserve(request, reply, n)
+                request.is_reserve_weak = True
         elif what == OUT_GOOD or (what == OUT_ERROR and not request.has_reserve):
-            if request.primary_failed:
+            is_weak = request.pending != 0 and self.is_owner_behind(request, rack)
+            if request.primary_failed and not is_weak:
                 return self.complete(request, reply, n)
             if not request.has_reserve:
                 self.keep_reserve(request, reply, n)
+                request.is_reserve_weak = is_weak
         if request.pending == 0:
             return self.use_reserve(request) if request.has_reserve else self.fail(request, request.error_code)
         return 0
@@ -631,6 +621,8 @@ cdef class Fanout(Writes):
             memcpy(request.reserve, reply, n)
             request.reserve_len = <unsigned char>n
         else:
+            request.reserve_len = 0
+            free(request.reply)                     # of a weaker one
             request.reply = <char*>malloc(n)
             if request.reply == NULL:
                 return 0                            # then only this rack's reply will do

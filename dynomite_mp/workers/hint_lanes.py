@@ -350,10 +350,13 @@ class HintLanes:
     def watch(self, worker: int, address: str, number: int) -> None:
         """An io worker wants to know when the replica has what it missed; all hints before this are in the log."""
         self._watchers[address, worker] = number
-        if not self.pending(address):
-            self._on_empty(address)
+        self._on_empty(address)
 
     def _on_empty(self, address: str) -> None:
+        """It may be; a lane that has given up some records is not before a comparison has mended the replica."""
+        lane = self._lanes.get(address)
+        if lane is not None and (lane.log.records or lane.log.dirty_reason):
+            return
         for name, worker in [one for one in self._watchers if one[0] == address]:
             self.tell_empty(worker, name, self._watchers.pop((name, worker)))
 
@@ -370,6 +373,8 @@ class HintLanes:
         for lane in self._lanes.values():
             lane.expire()
             lane.log.save()
+        for address in {name for name, _worker in self._watchers}:
+            self._on_empty(address)
 
     async def sync(self) -> None:
         """All that is written is on the disk."""

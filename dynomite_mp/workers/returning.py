@@ -153,7 +153,7 @@ class Returning:
         log.warning("not caught up within catch_up_max_ms (%d writes pending); serving nevertheless", pending)
 
     async def _pending(self) -> int:
-        """Hints for this node, here and at all peers that answer."""
+        """Hints for this node, here and at all peers that answer; one more for each lane that has given up some."""
         asked = [self._ask(peer) for peer in self._peers]
         if "hints" in self._calls.handlers:
             asked.append(self._own_pending())
@@ -161,7 +161,7 @@ class Returning:
 
     async def _own_pending(self) -> int:
         answer = await self._calls.handlers["hints"](self._own)
-        return int(answer[0])
+        return int(answer[0]) + bool(answer[1])
 
     async def _ask(self, peer: str) -> int:
         try:
@@ -169,4 +169,4 @@ class Returning:
         except CallError as failure:
             log.debug("hints at %s: %s", peer, failure)
             return 0
-        return int(answer[0])
+        return int(answer[0]) + bool(answer[1])

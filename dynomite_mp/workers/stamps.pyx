@@ -99,6 +99,12 @@ cdef class Stamps(Answers):
         request.id.origin_worker = self.worker_id
         request.id.sequence = self.sequence
 
+    cdef bint was_slow(self, Request* request, uint64_t newer) noexcept:
+        """Whether an overwrite got a stamp of a clock that had not heard yet how late it is: `newer`, which made
+        another rack call it stale, would not even have been made by now."""
+        return (request.conflict == WRITE_OVERWRITE
+                and newer > request.stamp + ((self.now_ns - request.started_ns) << 10) // 15625)
+
     cdef void stamp_effect(self, Request* effect, Request* request, int conflict) noexcept:
         """An effect has the stamp of the request that made it; the first one its id too."""
         if request.stamp == 0:
@@ -138,8 +144,14 @@ cdef class Stamps(Answers):
         return 0
 
     cdef int follow(self, Conn conn, uint64_t clock) except -1:
-        """Another node's clock was seen."""
-        if clock <= self.clock.last or self.clock.follow(clock, self.turn_unix_ns()):
+        """Another node's clock was seen. A faster one has shown another time when this process began."""
+        cdef int64_t ahead = self.clock.ahead
+        cdef bint is_believed
+        if clock <= self.clock.last:
+            return 0
+        is_believed = self.clock.follow(clock, self.turn_unix_ns())
+        self.recent.first_floor += <uint64_t>(self.clock.ahead - ahead)
+        if is_believed:
             return 0
         self.slab.add(self.cells.clock_skews, 1)
         if self.on_skew is not None:

@@ -13,9 +13,9 @@ What it is not: it keeps no record and brings none; the replication process does
 Invariants: at most one record a replica and write; reads and writes that have one replica only leave none.
 """
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint16_t, uint64_t
 
-from dynomite_mp.cluster.route cimport NO_OWNER
+from dynomite_mp.cluster.route cimport NO_OWNER, PLAN_LEAD, PLAN_LOCAL
 from dynomite_mp.proto.command_lookup cimport CommandRow, command_row
 from dynomite_mp.workers.datastore_conn cimport DatastoreConn
 from dynomite_mp.workers.peer_out_conn cimport PeerOutConn
@@ -24,8 +24,12 @@ from dynomite_mp.workers.request cimport Request
 from dynomite_mp.workers.stamps cimport COPY_REFUSED, Stamps
 from dynomite_mp.workers.target_conn cimport TargetConn
 
+from dynomite_mp.errors import WIRE_ERRORS
+
 cdef enum:
     RACKS_WATCHED = 64              # racks whose refusal is remembered until another one has taken the write
+
+cdef uint16_t E_STATE = WIRE_ERRORS["state_forbids"].code
 
 
 cdef class Writes(Stamps):
@@ -66,6 +70,32 @@ cdef class Writes(Stamps):
         if not self.in_turn:
             self.want_turn()                        # its end rings the bell
         return 0
+
+    cdef void put_off(self, Request* request, int missing) noexcept:
+        """A replica did not take a read because of what it may lack. Of one that lacks little an old value is better
+        than none; else none, as long as a rack that cannot be reached may have what the others lack."""
+        if missing == MISSING_WRITES:
+            request.put_off = <uint16_t>self.table.racks
+        else:
+            request.put_off += 1
+
+    cdef bint is_put_off(self, Request* request) noexcept:
+        """A read is not for a replica that misses writes which this coordinator has acknowledged, if another has them.
+        (One that only other coordinators know to be behind says so itself.)"""
+        if request.is_write or request.is_forced or request.mode == PLAN_LOCAL or request.mode >= PLAN_LEAD:
+            return False
+        request.error_code = E_STATE
+        self.put_off(request, MISSING_WRITES)
+        return True
+
+    cdef bint is_owner_behind(self, Request* request, int rack) noexcept:
+        """Whether that rack's owner lacks writes of this coordinator: it counts without them."""
+        cdef int node = self.table.owner(rack, request.token)
+        cdef PeerOutConn conn
+        if node == NO_OWNER or not self.behind:
+            return False
+        conn = <PeerOutConn>self.peers[node * self.peer_count + request.token % self.peer_count]
+        return conn is not None and conn.is_behind
 
     cdef int note_behind(self, bytes node) except -1:
         """From now on this coordinator reads elsewhere, until the replica has what it missed. This node's own copy is
