@@ -35,7 +35,7 @@ from dynomite_mp.workers.peer_cipher import node_key, secured_by
 from dynomite_mp.workers.peer_mesh import PeerLink, count_peer_change
 from dynomite_mp.workers.repairs import Repairs
 from dynomite_mp.workers.returning import Returning
-from dynomite_mp.workers.stamps import COPY_READ
+from dynomite_mp.workers.stamps import COPY_DISORDERED, COPY_READ, COPY_SKIPPED
 from dynomite_mp.workers.topology_source import configured_topology
 from dynomite_mp.workers.wan_mesh import WanMesh
 from dynomite_mp.workers.wan_path import WanPath
@@ -190,7 +190,7 @@ class ReplicationWorker(Worker):
             self.repairs.reads.want(key)
             return
         self.slab.count("key_copies_received")
-        self.copies.want((key,))
+        self.copies.want((key,), is_order=reason in (COPY_DISORDERED, COPY_SKIPPED))
 
     def on_control_set(self, setting: tuple[str, Any]) -> None:
         super().on_control_set(setting)

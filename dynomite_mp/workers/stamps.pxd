@@ -17,6 +17,7 @@ cpdef enum:                         # KEY_COPY.reason
     COPY_SKIPPED = 1                # an overwrite was skipped, a newer partial write was there
     COPY_FORGOTTEN = 2              # a write came again, and nobody knows whether it was applied
     COPY_REFUSED = 3                # the datastore answered an error, another replica's did not
+    COPY_WIDE = 5                   # one of several keys of a write that was applied, but this one had it too old
     COPY_READ = 4                   # the replicas of a read answered differently; any of them may be the stale one
 
 

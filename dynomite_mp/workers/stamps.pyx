@@ -17,6 +17,7 @@ from libc.string cimport memset
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
 from dynomite_mp.cluster.clock cimport HybridClock
+from dynomite_mp.cluster.route cimport PLAN_LOCAL
 from dynomite_mp.cluster.token cimport hash_tag_span, token_of
 from dynomite_mp.cluster.write_table cimport (
     FAMILY_MIXED, NOTE_APPLY, NOTE_APPLY_AND_COPY, NOTE_DUPLICATE, NOTE_SKIP_AND_COPY, WRITE_COMMUTE,
@@ -223,7 +224,7 @@ cdef class Stamps(Answers):
         verdict = self.recent.note(request.key_hash, klass, family, &request.id, request.stamp, is_resent)
         if verdict == NOTE_APPLY_AND_COPY:
             self.copy_keys(request, p, n, COPY_DISORDERED)
-        elif verdict == NOTE_SKIP_AND_COPY and request.is_foreign:
+        elif verdict == NOTE_SKIP_AND_COPY and (request.is_foreign or request.is_late):
             self.copy_keys(request, p, n, COPY_FORGOTTEN if is_resent else COPY_SKIPPED)
         return verdict
 
@@ -233,9 +234,9 @@ cdef class Stamps(Answers):
         if verdict <= NOTE_APPLY_AND_COPY:
             return NOTE_APPLY
         if request.is_foreign or request.is_late or verdict == NOTE_DUPLICATE:
-            if verdict != NOTE_DUPLICATE:
+            if verdict != NOTE_DUPLICATE and request.mode == PLAN_LOCAL:
                 request.reply_marks |= EXTENSION_STALE
-                request.stamp = self.recent.newest
+                request.stamp = self.recent.newest  # for the reply; no other rack gets this request from here
             return verdict
         self.clock.pass_over(self.recent.newest)
         self.stamp(request)
@@ -265,12 +266,12 @@ cdef class Stamps(Answers):
             if verdict != NOTE_APPLY:
                 old.append((key.off, key.len))
         if not applied and old:
-            if request.is_foreign and verdict == NOTE_SKIP_AND_COPY:
+            if (request.is_foreign or request.is_late) and verdict == NOTE_SKIP_AND_COPY:
                 self.copy_keys(request, p, n, COPY_SKIPPED)
             return verdict
         for off, size in old:
             self.token(p + <size_t>off, size, &token)
-            self.remote.key_copy(token, p[<size_t>off:<size_t>off + <size_t>size], COPY_DISORDERED)
+            self.remote.key_copy(token, p[<size_t>off:<size_t>off + <size_t>size], COPY_WIDE)
         return NOTE_APPLY
 
     cdef int copy_keys(self, Request* request, const char* p, size_t n, int reason) except -1:
