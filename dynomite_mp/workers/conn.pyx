@@ -174,8 +174,11 @@ cdef class PollSet:
         return 0
 
     def beat(self):
-        """To be called well within stall_ns, again and again."""
+        """To be called well within stall_ns, again and again. After a stop a timer may be due before any turn is."""
+        cdef uint64_t before = self.beat_ns
         self.beat_ns = self.read_clock()
+        if self.stall_ns and self.beat_ns > before + self.stall_ns:
+            self.stalled()
 
     cdef void serve_events(self, int count):
         cdef int i
