@@ -31,10 +31,11 @@ class Known:
     stamp: int = 0
     origin_node: int = 0
     flags: int = 0
-    ids: frozenset[Any] = frozenset()
+    ids: frozenset[Any] = frozenset()  # of recent writes since the last overwrite
     overwrite: tuple[int, int] = (0, 0)  # stamp and origin of the last overwrite
-    all_ids: frozenset[Any] = frozenset()  # not only the recent ones; of this node's own
+    other_ids: frozenset[Any] = frozenset()  # of older writes, and of such that the overwrite has wiped
     in_order: tuple[Any, ...] = field(default=(), compare=False)  # ids, the newest first
+    stamps: tuple[int, ...] = field(default=(), compare=False)  # theirs
 
     @property
     def is_busy(self) -> bool:
@@ -45,31 +46,41 @@ class Known:
         return bool(self.flags & DISORDERED)
 
     @property
+    def all_ids(self) -> frozenset[Any]:
+        return self.ids | self.other_ids
+
+    @property
+    def state(self) -> tuple[Any, ...]:
+        """Equal as long as no write of the key comes."""
+        return self.age, self.flags, self.overwrite, self.all_ids
+
+    @property
     def age(self) -> tuple[int, int]:
         return self.stamp, self.origin_node
 
     @classmethod
     def of_plain(cls, plain: Any) -> Self:
-        """Of the answer to DYNO KEY: [stamp, origin node, flags, [ids], [stamp and origin of the last overwrite]];
-        anything else knows nothing."""
+        """Of the answer to DYNO KEY: [stamp, origin node, flags, [ids], [stamp and origin of the last overwrite],
+        [other ids], [stamps of the first ids]]; anything else knows nothing."""
         if not isinstance(plain, list | tuple) or len(plain) < 4:
             return cls()
-        ids, all_ids = (
+        ids, other_ids = (
             frozenset(tuple(one) if isinstance(one, list) else one for one in some)
             for some in (plain[3], plain[5] if len(plain) > 5 else ())
         )
         overwrite = plain[4] if len(plain) > 4 else (0, 0)
-        in_order = tuple(plain[3])
+        in_order, stamps = tuple(plain[3]), tuple(plain[6] if len(plain) > 6 else ())
         last = int(overwrite[0]), int(overwrite[1])
-        return cls(int(plain[0]), int(plain[1]), int(plain[2]), ids, last, all_ids, in_order)
+        return cls(int(plain[0]), int(plain[1]), int(plain[2]), ids, last, other_ids, in_order, stamps)
 
     def plain(self) -> list[Any]:
-        return [self.stamp, self.origin_node, self.flags, list(self.in_order or self.ids), list(self.overwrite)]
+        ids, others = list(self.in_order or self.ids), list(self.other_ids)
+        return [self.stamp, self.origin_node, self.flags, ids, list(self.overwrite), others, list(self.stamps)]
 
 
 def is_contained(mine: Known, theirs: Known) -> bool:
     """Whether their value holds every recent write that mine holds."""
-    return mine.ids <= theirs.ids
+    return mine.ids <= theirs.all_ids
 
 
 def all_disordered(mine: Known, offers: Iterable[tuple[str, Known]]) -> bool:
@@ -90,11 +101,18 @@ def is_first(mine: Known, offers: Sequence[tuple[str, Known]], earlier: Iterable
 
 
 def choose(
-    mine: Known, offers: Sequence[tuple[str, Known]], *, is_last: bool, earlier: Iterable[str] | None = None
+    mine: Known,
+    offers: Sequence[tuple[str, Known]],
+    *,
+    is_last: bool,
+    earlier: Iterable[str] | None = None,
+    is_lost: bool = False,
 ) -> str | None:
-    """The address to copy from. `is_last`: there is no more waiting for writes that are on their way to the others."""
+    """The address to copy from. `is_last`: there is no more waiting for writes that are on their way to the others.
+    `is_lost`: this node may no longer have what it knows of."""
     if not offers:
         return None
+    is_common = earlier is None or not mine.is_disordered or all_disordered(mine, offers)
     if earlier is not None and all_disordered(mine, offers):
         if not is_last and any(theirs.age != mine.age for _address, theirs in offers):
             return None  # somebody who will have them in order may only be late
@@ -104,8 +122,10 @@ def choose(
         enumerate(offers), key=lambda item: (item[1][1].age, not item[1][1].is_disordered, -item[0]), reverse=True
     )
     for _place, (address, theirs) in ranked:
+        if theirs.age < mine.age and not is_lost:
+            break  # old writes that came late are not among the recent ones, but newer than theirs all the same
         if is_contained(mine, theirs):
-            return address
+            return address if is_last or is_common or not theirs.is_disordered else None
     address, newest = ranked[0][1]
     if not is_last:
         return None

@@ -26,11 +26,22 @@ class WriteTable:
         """NOTE_*; the id is (origin node, boot, worker, sequence)."""
     def seen_id(self, id: _Id, is_resent: bool = False) -> int:
         """NOTE_APPLY: not before; NOTE_DUPLICATE; NOTE_SKIP_AND_COPY: nobody knows. Marks it as seen."""
-    def entry(self, key: bytes, most: int = 64, since: int = 0) -> tuple[int, int, int, list[_Id], int, int] | None:
-        """(stamp, origin node, flags + family * 256, recent ids not older than a stamp, stamp and origin of the last
-        overwrite)."""
+    def entry(
+        self, key: bytes, most: int = 64, since: int = 0, others_most: int = 256
+    ) -> tuple[int, int, int, list[_Id], int, int, list[_Id], list[int]] | None:
+        """(stamp, origin node, flags + family * 256, recent ids not older than a stamp nor than the last overwrite,
+        stamp and origin of that overwrite, other ids, stamps of the recent ones)."""
     def put(
-        self, key: bytes, stamp: int, origin: int, flags: int, ids: Sequence[_Id], over_stamp: int, over_origin: int
+        self,
+        key: bytes,
+        stamp: int,
+        origin: int,
+        flags: int,
+        ids: Sequence[_Id],
+        over_stamp: int,
+        over_origin: int,
+        others: Sequence[_Id] = (),
+        stamps: Sequence[int] = (),
     ) -> None:
         """The key has been copied: what entry() said of it where it came from."""
     def raise_floor(self, stamp: int) -> None:

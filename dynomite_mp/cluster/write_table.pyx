@@ -89,6 +89,8 @@ cdef class WriteTable:
             else:
                 entry.family = <uint8_t>(family if klass == WRITE_COMMUTE else FAMILY_MIXED)
             self.remember(entry, id, stamp)
+            if is_below:
+                entry.flags |= ENTRY_DISORDERED     # what came after it may have been forgotten
             return NOTE_APPLY_AND_COPY if is_below else NOTE_APPLY
         entry = self.entry_at(bucket, way)
         is_newest = not is_less(stamp, id.origin_node, bucket.stamps[way], entry.origin)
@@ -103,7 +105,11 @@ cdef class WriteTable:
         if is_less(stamp, id.origin_node, entry.over_stamp, entry.over_origin):
             return NOTE_STALE
         if klass == WRITE_OVERWRITE:
-            if stamp == entry.over_stamp and id.origin_node == entry.over_origin:
+            if stamp != entry.over_stamp or id.origin_node != entry.over_origin:
+                # It belongs into the copy: what it wipes is stale from now on, and who has not got it is no source.
+                entry.over_stamp, entry.over_origin = stamp, id.origin_node
+                self.remember(entry, id, stamp)
+            elif not entry.flags & ENTRY_DISORDERED:
                 return NOTE_DUPLICATE
             entry.flags |= ENTRY_DISORDERED
             return NOTE_SKIP_AND_COPY
@@ -183,14 +189,14 @@ cdef class WriteTable:
             origin.highest = sequence
             origin.bits[(sequence % WINDOW) >> 6] |= <uint64_t>1 << (sequence & 63)
             return IS_NEW
-        if origin.highest - sequence >= WINDOW or sequence < origin.lowest:
+        if origin.highest - sequence >= WINDOW:
             return IS_BELOW
         word = (sequence % WINDOW) >> 6
         bit = <uint64_t>1 << (sequence & 63)
         if origin.bits[word] & bit:
             return WAS_SEEN
         origin.bits[word] |= bit
-        return IS_NEW
+        return IS_NEW if sequence >= origin.lowest else IS_BELOW
 
     cdef Origin* origin_of(self, const WriteId* id) noexcept nogil:
         """The window of an origin; the one that was not used for longest makes room. NULL when memory is out."""
@@ -236,7 +242,7 @@ cdef class WriteTable:
         cdef WriteId what = id_of(id)
         return self.seen(&what, is_resent)
 
-    def entry(self, bytes key, int most=64, uint64_t since=0):
+    def entry(self, bytes key, int most=64, uint64_t since=0, int others_most=256):
         cdef uint64_t hash = key_hash(key, len(key))
         cdef Bucket* bucket = &self.buckets[hash & self.bucket_mask]
         cdef int way = self.find(bucket, hash)
@@ -244,21 +250,26 @@ cdef class WriteTable:
         cdef uint64_t at
         cdef Recent* recent
         cdef list ids = []
+        cdef list others = []
+        cdef list stamps = []
         if way < 0:
             return None
         entry = self.entry_at(bucket, way)
         at = entry.recent
-        while at and at + self.recent_mask >= self.recent_count and len(ids) < most:
+        while at and at + self.recent_mask >= self.recent_count and len(others) < others_most:
             recent = &self.recents[(at - 1) & self.recent_mask]
-            if recent.stamp < since:
-                break
-            ids.append((recent.id.origin_node, recent.id.origin_boot, recent.id.origin_worker, recent.id.sequence))
             at = recent.previous
+            is_told = len(ids) < most and recent.stamp >= since and not is_less(
+                recent.stamp, recent.id.origin_node, entry.over_stamp, entry.over_origin)
+            (ids if is_told else others).append(
+                (recent.id.origin_node, recent.id.origin_boot, recent.id.origin_worker, recent.id.sequence))
+            if is_told:
+                stamps.append(recent.stamp)
         return (bucket.stamps[way], entry.origin, entry.flags + 256 * entry.family, ids,
-                entry.over_stamp, entry.over_origin)
+                entry.over_stamp, entry.over_origin, others, stamps)
 
     def put(self, bytes key, uint64_t stamp, uint64_t origin, int flags, ids, uint64_t over_stamp,
-            uint64_t over_origin):
+            uint64_t over_origin, others=(), stamps=()):
         cdef uint64_t hash = key_hash(key, len(key))
         cdef Bucket* bucket = &self.buckets[hash & self.bucket_mask]
         cdef int way = self.find(bucket, hash)
@@ -274,10 +285,14 @@ cdef class WriteTable:
         entry.flags = <uint8_t>(flags & ENTRY_DISORDERED)
         entry.family = <uint8_t>(flags >> 8)
         entry.recent = 0
-        for id in reversed(ids):
+        for id in others:
             what = id_of(id)
             self.mark(&what)
-            self.remember(entry, &what, stamp)
+            self.remember(entry, &what, 0)
+        for id, when in reversed(list(zip(ids, stamps if len(stamps) == len(ids) else [stamp] * len(ids)))):
+            what = id_of(id)
+            self.mark(&what)
+            self.remember(entry, &what, when)
 
     def raise_floor(self, uint64_t stamp):
         self.raise_floors(stamp)

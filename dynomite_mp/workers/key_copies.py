@@ -43,7 +43,7 @@ BATCHES: Final = 4
 QUEUE_MAX: Final = 1_000_000
 APPLY_BYTES: Final = 65536  # of one KEY_APPLY; a larger value goes alone
 TRY_S: Final = 4.0  # a key that cannot be copied is tried again for so long
-ASK_MS: Final = 2000
+ASK_MS: Final = 1000  # less than a hold lasts
 RETRY_S: Final = 0.02
 LOOK_AGAIN_S: Final = (0.5, 1, 2, 4, 8, 16)  # at a key of which nobody could say yet in which order it was written
 FORCED: Final = pack_extension(ExtensionFields(flags=EXTENSION_FORCE_READ))
@@ -85,11 +85,13 @@ class KeyCopies:
         self._room = asyncio.Semaphore(BATCHES)
         self._under_way: dict[bytes, asyncio.Future[str]] = {}
         self._next: dict[bytes, asyncio.Future[str]] = {}  # wanted, not yet begun
+        self._by_order: tuple[set[bytes], set[bytes]] = (set(), set())  # of _next and _under_way: for no other reason
         self._unsure: dict[bytes, int] = {}  # keys to be looked at again, and how often they were
         self.owed: Callable[[str], int] = lambda _address: 0  # writes that this node holds for another
         self._called: set[bytes] = set()  # wanted by another node
         self._given: dict[bytes, Sequence[str]] = {}  # sources of keys, where whoever wants the copy knows them
         self._first: dict[bytes, str] = {}
+        self._lost: set[bytes] = set()  # keys whose value may be gone, whatever the write table knows of them
         self._pump: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.copied = 0
@@ -126,10 +128,12 @@ class KeyCopies:
             self._called.difference_update(keys)
         return []
 
-    async def copy(self, keys: Iterable[bytes], sources: Sequence[str] = ()) -> None:
+    async def copy(self, keys: Iterable[bytes], sources: Sequence[str] = (), *, is_lost: bool = False) -> None:
         """Make keys of this node as they are elsewhere, of `sources` if any are given; a copy that began before does
-        not count. CopyError."""
+        not count. `is_lost`: the datastore has lost them. CopyError."""
         wanted = list(keys)
+        if is_lost:
+            self._lost.update(wanted)
         futures = {key: self._want(key) for key in wanted}
         if sources:
             self._given.update(dict.fromkeys(wanted, sources))
@@ -139,14 +143,19 @@ class KeyCopies:
         if failed:
             raise CopyError(list(failed), next(iter(failed.values())))
 
-    def want(self, keys: Iterable[bytes]) -> None:
-        """The same without waiting; what fails is counted."""
+    def want(self, keys: Iterable[bytes], *, is_order: bool = False) -> None:
+        """The same without waiting; what fails is counted. `is_order`: only because the writes came in another order
+        than their stamps', so no copy is needed when a later overwrite, or another copy, has mended that."""
         for key in keys:
-            self._want(key)
+            self._want(key, is_order=is_order)
 
-    def _want(self, key: bytes) -> asyncio.Future[str]:
+    def _want(self, key: bytes, *, is_order: bool = False) -> asyncio.Future[str]:
         if key not in self._next and len(self._next) >= QUEUE_MAX:
             raise CopyError([key], "too many copies are wanted")
+        if not is_order:
+            self._by_order[0].discard(key)
+        elif key not in self._next:
+            self._by_order[0].add(key)
         future = self._next.setdefault(key, asyncio.get_running_loop().create_future())
         if self._pump is None or self._pump.done():
             self._pump = asyncio.get_running_loop().create_task(self._run())
@@ -187,6 +196,8 @@ class KeyCopies:
             for key in batch:
                 del self._next[key]
             self._under_way.update(batch)
+            self._by_order[1].update(self._by_order[0].intersection(batch))
+            self._by_order[0].difference_update(batch)
             task = asyncio.get_running_loop().create_task(self._copy_batch(batch))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -208,8 +219,10 @@ class KeyCopies:
             self._room.release()
             for key, future in batch.items():
                 self._under_way.pop(key, None)
+                self._by_order[1].discard(key)
                 if key not in self._next:
                     self._given.pop(key, None)
+                    self._lost.discard(key)
                     self._first.pop(key, None)
                 if not future.done():
                     future.set_result(why if key in left else "")
@@ -239,15 +252,19 @@ class KeyCopies:
 
     async def _fetch(self, batch: _Batch, *, is_last: bool) -> tuple[dict[bytes, KeyValue], str]:
         """The values to take over, of those keys whose source is whole; and why of the others not."""
-        held = batch.held
+        settled = [key for key, mine in batch.held.items() if key in self._by_order[1] and not mine.is_disordered]
+        batch.results.update(dict.fromkeys(settled, b""))
+        held = {key: mine for key, mine in batch.held.items() if key not in batch.results}
         offers = await self._ask_all(held, self.sources.of, is_last=is_last)
         offers.update(await self._ask_far(held, offers))
         earlier = self.sources.earlier()
         wanted: dict[str, list[bytes]] = {}
         why = "no source answers"
         for key, mine in held.items():
-            address = choose(mine, offers.get(key, []), is_last=is_last, earlier=earlier)
-            self._note_doubt(key, mine, dict(offers.get(key, [])).get(address or ""), is_last=is_last)
+            is_lost = key in self._lost or key in self._given
+            address = choose(mine, offers.get(key, []), is_last=is_last, earlier=earlier, is_lost=is_lost)
+            if address is not None or is_last:
+                self._note_doubt(key, mine, dict(offers.get(key, [])).get(address or ""))
             if address == KEEP:
                 batch.results[key] = b""
             elif address is None:
@@ -269,11 +286,11 @@ class KeyCopies:
                 )
         return values, why
 
-    def _note_doubt(self, key: bytes, mine: Known, theirs: Known | None, *, is_last: bool) -> None:
+    def _note_doubt(self, key: bytes, mine: Known, theirs: Known | None) -> None:
         """Whose writes are on their way, of another datacenter perhaps, is not known: time will tell."""
         if theirs is not None and not theirs.is_disordered and is_contained(mine, theirs):
             self._unsure.pop(key, None)
-        elif is_last and mine.is_disordered:
+        elif mine.is_disordered:
             times = self._unsure.get(key, 0)
             if times < len(LOOK_AGAIN_S):
                 self._unsure[key] = times + 1
@@ -283,7 +300,7 @@ class KeyCopies:
 
     def _look_again(self, key: bytes) -> None:
         with contextlib.suppress(CopyError):  # counted as failed where it is refused
-            self._want(key)
+            self._want(key, is_order=True)
 
     async def _ask_far(
         self, held: Mapping[bytes, Known], offers: Mapping[bytes, list[tuple[str, Known]]]
@@ -320,7 +337,7 @@ class KeyCopies:
 
         async def ask(address: str, of: list[bytes]) -> dict[tuple[str, bytes], Known]:
             replies = await self._calls.ask_many(
-                address, [request(b"DYNO", b"KEY", key) for key in of], timeout_ms=ASK_MS
+                address, [request(b"DYNO", b"KEY", key) for key in of], timeout_ms=ASK_MS, is_hasty=True
             )
             return {(address, key): known_of(reply) for key, (reply, _) in zip(of, replies, strict=True)}
 
@@ -351,7 +368,8 @@ class KeyCopies:
         for place, key in enumerate(keys):
             before, expiry, dump, after = replies[4 * place : 4 * place + 4]
             known = known_of(before)
-            if known == known_of(after) and not known.is_busy and expiry[:1] == b":" and dump[:1] in (b"$", b"_"):
+            stood_still = known.state == known_of(after).state and not known.is_busy
+            if stood_still and expiry[:1] == b":" and dump[:1] in (b"$", b"_"):
                 values[key] = KeyValue(known, int(expiry[1:-2]), bulk_of(dump))
         return values
 

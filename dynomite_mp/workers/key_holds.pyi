@@ -15,8 +15,9 @@ class KeyHolds(PeerService):
         """on_applied(copy id, key, the datastore's error or b"")."""
     def hold_keys(self, copy_id: int, keys: Sequence[bytes]) -> list[bytes]:
         """From now on writes of these keys wait; those of the keys that are this io worker's and free."""
-    def key_known(self, key: bytes, only_recent: bool = True) -> tuple[Any, ...] | None:
-        """(stamp, origin node, flags, ids of its writes, stamp and origin of its last overwrite); None: nothing."""
+    def key_known(self, key: bytes) -> tuple[Any, ...] | None:
+        """(stamp, origin node, flags, ids of recent writes, stamp and origin of its last overwrite, other ids, stamps
+        of the recent ones)."""
     def apply_key(self, copy_id: int, key: bytes, known: Any, commands: Sequence[bytes]) -> bool:
         """Commands that make the key equal to its copy, then what was held; False if the hold is gone."""
     def release_keys(self, copy_id: int) -> None:

@@ -41,7 +41,7 @@ from dynomite_mp.workers.write_order cimport order_bucket
 cdef enum:
     RECENT_MS = 5000                # what is older has reached all replicas that can be reached
     IDS_MOST = 48                   # ids of writes that a copy is to contain
-    IDS_TOLD = 256                  # that a source names: more, as writes go on meanwhile
+    IDS_TOLD = 256                  # of others that it may contain: more, as writes go on meanwhile
     HOLD_NS = 2000000000
     HELD_BYTES = 4194304            # of one key; also HELD_WRITES of it
 
@@ -132,20 +132,18 @@ cdef class KeyHolds(PeerService):
         self.holds_keys = bool(self.holds)
         return mine
 
-    def key_known(self, bytes key, bint only_recent=True):
+    def key_known(self, bytes key):
         """What the write table knows of a key, in the form of the answer to DYNO KEY; None: nothing. Of writes longer
-        ago than RECENT_MS nobody asks whether a copy contains them."""
-        cdef uint64_t since = 0
+        ago than RECENT_MS, and of those that an overwrite has wiped, nobody asks whether a copy contains them."""
+        cdef uint64_t since
         if self.recent is None:
             return None
-        if only_recent:
-            since = self.clock.reading(self.turn_unix_ns()) - (<uint64_t>RECENT_MS << 16)
-        found = self.recent.entry(key, IDS_MOST if only_recent else IDS_TOLD, since)
+        since = self.clock.reading(self.turn_unix_ns()) - (<uint64_t>RECENT_MS << 16)
+        found = self.recent.entry(key, IDS_MOST, since, IDS_TOLD)
         if found is None:
             return None
-        stamp, origin, flags, ids, over_stamp, over_origin = found
-        known = (stamp, origin, flags | self.is_busy(key), ids, (over_stamp, over_origin))
-        return (*known, self.recent.entry(key, IDS_MOST, 0)[3]) if only_recent else known
+        stamp, origin, flags, ids, over_stamp, over_origin, others, stamps = found
+        return stamp, origin, flags | self.is_busy(key), ids, (over_stamp, over_origin), others, stamps
 
     cdef bint is_busy(self, bytes key) noexcept:
         """Whether a write of the key is on its way to the datastore by other connections than a copy's reads take."""
@@ -157,7 +155,7 @@ cdef class KeyHolds(PeerService):
 
     cdef bytes key_answer(self, bytes key):
         """The reply to DYNO KEY."""
-        found = self.key_known(key, False)
+        found = self.key_known(key)
         return resp_of(found if found is not None else ())
 
     def apply_key(self, uint64_t copy_id, bytes key, known, commands):
@@ -165,8 +163,8 @@ cdef class KeyHolds(PeerService):
         if hold is None or hold.copy_id != copy_id or hold.commands is not None:
             return False
         if known and known[0] and self.recent is not None:
-            stamp, origin, flags, ids, overwrite = known[:5]
-            self.recent.put(key, stamp, origin, flags, ids, *overwrite)
+            stamp, origin, flags, ids, overwrite, *others_and_stamps = known
+            self.recent.put(key, stamp, origin, flags, ids, *overwrite, *others_and_stamps)
         hold.commands = list(commands)
         hold.awaited = len(hold.commands)
         self.draining.append(hold)

@@ -17,6 +17,7 @@ cpdef enum:                         # KEY_COPY.reason
     COPY_SKIPPED = 1                # an overwrite was skipped, a newer partial write was there
     COPY_FORGOTTEN = 2              # a write came again, and nobody knows whether it was applied
     COPY_REFUSED = 3                # the datastore answered an error, another replica's did not
+    COPY_WIDE = 5                   # one of several keys of a write that was applied, but this one had it too old
     COPY_READ = 4                   # the replicas of a read answered differently; any of them may be the stale one
 
 
@@ -55,4 +56,6 @@ cdef class Stamps(Answers):
     cdef int note(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1
     cdef int note_keys(self, Request* request, const CommandRow* row, int klass, int family, bint is_resent,
                        const char* p, size_t n) except -1
+    cdef int admission(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1
+    cdef bint was_slow(self, Request* request, uint64_t newer) noexcept
     cdef int copy_keys(self, Request* request, const char* p, size_t n, int reason) except -1

@@ -6,6 +6,7 @@ COPY_DISORDERED: int
 COPY_SKIPPED: int
 COPY_FORGOTTEN: int
 COPY_REFUSED: int
+COPY_WIDE: int
 COPY_READ: int
 
 class Stamps(Answers):

@@ -32,24 +32,34 @@ class Write:
 @dataclass
 class TableModel:
     applied: dict[bytes, list[Write]] = field(default_factory=lambda: defaultdict(list))
+    skipped: dict[bytes, tuple[int, int]] = field(default_factory=dict)  # newest overwrite that only a copy will bring
+    disordered: set[bytes] = field(default_factory=set)  # keys that need a copy
 
     def note(self, write: Write) -> int:
         verdict = self._verdict(write)
         if verdict in (APPLY, APPLY_AND_COPY):
             self.applied[write.key].append(write)
+        if verdict == SKIP_AND_COPY:
+            self.skipped[write.key] = write.order
+        if verdict in COPIES:
+            self.disordered.add(write.key)
+        elif write.klass == OVERWRITE and verdict == APPLY:
+            self.disordered.discard(write.key)
         return verdict
 
     def _verdict(self, write: Write) -> int:
         before = self.applied[write.key]
         overwrites = [one for one in before if one.klass == OVERWRITE]
         newest_overwrite = max((one.order for one in overwrites), default=(0, 0))
+        known_overwrite = max(newest_overwrite, self.skipped.get(write.key, (0, 0)))
         newest = max((one.order for one in before), default=(0, 0))
         if write.klass == OVERWRITE and write.order >= newest:
             return APPLY
-        if write.order < newest_overwrite:
+        if write.order < known_overwrite:
             return STALE
         if write.klass == OVERWRITE:
-            return DUPLICATE if write.order == newest_overwrite else SKIP_AND_COPY
+            is_settled = write.order == known_overwrite and write.key not in self.disordered
+            return DUPLICATE if is_settled else SKIP_AND_COPY
         if write.order >= newest:
             return APPLY
         since = [one for one in before if one.klass != OVERWRITE and one.order >= newest_overwrite]

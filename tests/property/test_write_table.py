@@ -116,10 +116,10 @@ def test_an_entry_has_the_recent_ids_newest_first() -> None:
     table = WriteTable(0, recents=4)
     for sequence in range(1, 4):
         table.note_key(b"k", COMMUTE, (1, 2, 3, sequence), 10 * sequence)
-    assert table.entry(b"k") == (30, 1, 256, [(1, 2, 3, 3), (1, 2, 3, 2), (1, 2, 3, 1)], 0, 0)
+    assert table.entry(b"k") == (30, 1, 256, [(1, 2, 3, 3), (1, 2, 3, 2), (1, 2, 3, 1)], 0, 0, [], [30, 20, 10])
     for sequence in range(4, 7):
         table.note_key(b"other", COMMUTE, (1, 2, 3, sequence), 10 * sequence)
-    assert table.entry(b"k") == (30, 1, 256, [(1, 2, 3, 3)], 0, 0)
+    assert table.entry(b"k") == (30, 1, 256, [(1, 2, 3, 3)], 0, 0, [], [30])
     assert table.entry(b"nothing") is None
 
 
@@ -135,6 +135,38 @@ def test_a_copied_key_counts_as_what_it_was_copied_from() -> None:
     assert copy.seen_id((1, 1, 0, 2), True) == NOTE_DUPLICATE  # contained in the copy
     assert copy.note_key(b"k", OVERWRITE, (1, 1, 0, 1), 9) == NOTE_STALE
     assert copy.note_key(b"k", OVERWRITE, (1, 1, 0, 4), 40) == NOTE_APPLY
+
+
+def test_a_skipped_overwrite_is_remembered_until_a_copy_has_it() -> None:
+    table = WriteTable(0)
+    table.note_key(b"k", ORDERED, (1, 1, 0, 3), 30)
+    assert table.note_key(b"k", OVERWRITE, (1, 1, 0, 2), 20) == NOTE_SKIP_AND_COPY
+    assert table.note_key(b"k", OVERWRITE, (1, 1, 0, 2), 20) == NOTE_SKIP_AND_COPY
+    assert table.note_key(b"k", ORDERED, (1, 1, 0, 1), 10) == NOTE_STALE  # the copy will not have it
+    entry = table.entry(b"k")
+    assert entry is not None and entry[3] == [(1, 1, 0, 2), (1, 1, 0, 3)] and entry[4] == 20
+    table.put(b"k", 30, 1, 0, entry[3], 20, 1)
+    assert table.note_key(b"k", OVERWRITE, (1, 1, 0, 2), 20) == NOTE_DUPLICATE
+
+
+def test_writes_that_an_overwrite_wiped_are_told_apart() -> None:
+    source, copy = WriteTable(0), WriteTable(0)
+    source.note_key(b"k", ORDERED, (1, 1, 0, 1), 10)
+    source.note_key(b"k", ORDERED, (1, 1, 0, 3), 30)
+    copy.put(b"k", *source.entry(b"k"))  # type: ignore[misc]
+    for table in source, copy:
+        assert table.note_key(b"k", OVERWRITE, (1, 1, 0, 2), 20) == NOTE_SKIP_AND_COPY
+        entry = table.entry(b"k")
+        assert entry is not None and (entry[3], entry[6]) == ([(1, 1, 0, 2), (1, 1, 0, 3)], [(1, 1, 0, 1)])
+
+
+def test_what_a_copy_contained_is_seen_however_old() -> None:
+    """Its origin was first heard of with a later write."""
+    table = WriteTable(0)
+    assert table.seen_id((1, 1, 0, 9)) == NOTE_APPLY
+    table.put(b"k", 30, 1, 0, [(1, 1, 0, 8)], 0, 0)
+    assert table.seen_id((1, 1, 0, 8)) == NOTE_DUPLICATE
+    assert table.seen_id((1, 1, 0, 7), True) == NOTE_SKIP_AND_COPY
 
 
 def test_a_window_is_65536_sequence_numbers() -> None:

@@ -55,16 +55,42 @@ def test_a_source_must_hold_what_this_node_has() -> None:
     assert choose(mine, [("a", Known(4, ids=frozenset({1})))], is_last=True) == KEEP
 
 
+def test_what_is_newer_here_stays_though_it_is_not_recent() -> None:
+    """A write that came late has an old stamp: it is not among the recent ones that a source has to hold."""
+    mine, older = Known(9), Known(4)
+    assert choose(mine, [("a", older)], is_last=False) is None
+    assert choose(mine, [("a", older)], is_last=True) == KEEP
+    assert choose(mine, [("a", older), ("b", Known(9))], is_last=False) == "b"
+    assert choose(mine, [("a", older)], is_last=False, is_lost=True) == "a"
+
+
+def test_what_an_overwrite_has_wiped_counts_as_held() -> None:
+    mine = Known(5, ids=frozenset({1, 2}))
+    assert choose(mine, [("a", Known(5, ids=frozenset({2}), other_ids=frozenset({1})))], is_last=False) == "a"
+    mine = Known(5, ids=frozenset({2}), other_ids=frozenset({1}))
+    assert choose(mine, [("a", Known(5, ids=frozenset({2})))], is_last=False) == "a"
+
+
+def test_out_of_order_a_copy_that_is_out_of_order_too_is_waited_out() -> None:
+    """Somebody has the order, and will have all of the writes."""
+    ids = frozenset({1, 2})
+    mine = Known(5, flags=DISORDERED, ids=ids)
+    offers = [("b", Known(5, flags=DISORDERED, ids=ids)), ("c", Known(5, ids=frozenset({1})))]
+    assert choose(mine, offers, is_last=False, earlier=[]) is None
+    assert choose(mine, offers, is_last=True, earlier=[]) == "b"
+    assert choose(mine, [offers[0], ("c", Known(5, ids=ids))], is_last=False, earlier=[]) == "c"
+
+
 def test_what_is_no_answer_knows_nothing() -> None:
     assert Known.of_plain(None) == Known.of_plain([1]) == Known()
-    known = Known.of_plain([3, 4, 1, [[1, 2], b"x"]])
+    known = Known.of_plain([3, 4, 1, [[1, 2], b"x"], [2, 4], [b"y"], [3, 2]])
     assert known.is_busy and Known.of_plain(known.plain()) == known
 
 
 def test_when_nobody_has_the_writes_in_order_all_take_the_first_ones() -> None:
     """The first one, by datacenter and rack, keeps its own, if it lacks nothing."""
     ids = frozenset({1, 2})
-    mine = Known(5, flags=DISORDERED, ids=ids, all_ids=ids)
+    mine = Known(5, flags=DISORDERED, ids=ids)
     same = Known(5, flags=DISORDERED, ids=ids)
     assert choose(mine, [("b", same)], is_last=False, earlier=[]) == KEEP
     assert choose(mine, [("a", same)], is_last=False, earlier=["a"]) == "a"

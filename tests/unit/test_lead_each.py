@@ -116,6 +116,7 @@ async def test_one_that_the_other_datacenter_has_not_taken_fails(stage: ReplicaS
 
 async def test_one_whose_time_is_up_fails(stage: ReplicaStage) -> None:
     one_rack(stage, is_owner=True)
+    stage.path.set_remote(stage.new_lane(write_wait_ms=20))
     client = await each_client(stage)
     client.send("SETNX", "k", "v")
     await stage.store.request()

@@ -256,6 +256,15 @@ async def test_a_write_of_another_datacenter_keeps_its_id_and_waits_for_all_rack
     assert name == "hint" and fields[2] == OTHER and fields[5:7] == (5, stamp)
 
 
+async def test_what_the_own_datastore_need_not_have_goes_to_the_other_racks_as_it_is(stage: ReplicaStage) -> None:
+    peer = await stage.asking_peer()
+    newest = now()
+    await applied(stage, peer, "SET", "k", "new", data=extension(newest, OVERWRITE, 2))
+    peer.send(hiredis.pack_command(("APPEND", "k", "x")), extension(newest - 5, ORDERED, 1), DNODE_REQ_FORWARD)
+    frames = await copies(stage)
+    assert [(said(frame).stamp, said(frame).sequence) for frame in frames] == [(newest - 5, 1)] * 2
+
+
 # ---- the clock
 
 
@@ -315,6 +324,32 @@ async def test_a_write_that_this_racks_owner_finds_too_old_is_sent_once_more(tmp
         assert await client.reply() == b"DONE"
 
 
+async def test_an_overwrite_of_a_clock_that_had_not_heard_the_time_is_sent_once_more(stage: ReplicaStage) -> None:
+    """Another rack has a newer one, by a clock that this node does not know yet; of this clock's time it is none."""
+    client = await stage.client()
+    for ahead_ms, times in ((1000, 2), (-1, 1)):
+        client.send("SET", "k", "v")
+        await stage.store.request()
+        stage.store.reply(b"+OK\r\n")
+        assert await client.reply() == b"OK"
+        frame = await stage.peers[0].request()
+        newest = said(frame).stamp + ahead_ms * 65536
+        stale = ExtensionFields(flags=EXTENSION_STALE, fields=EXTENSION_STAMP, stamp=newest, clock=newest)
+        stage.peers[0].reply(frame, b"+OK\r\n", pack_extension(stale))
+        if times == 2:
+            again = said(await stage.peers[0].request())
+            assert again.stamp > newest and again.sequence > said(frame).sequence
+            await stage.store.request()
+            stage.store.reply(b"+OK\r\n")
+        else:
+            client.send("GET", "k")
+            await stage.store.request()
+            stage.store.reply(b"$1\r\nv\r\n")
+            assert await client.reply() == b"v"
+            assert stage.peers[0].waiting.empty()
+    assert stage.cell("restamped_writes") == 1
+
+
 # ---- what other nodes may know
 
 
@@ -333,8 +368,21 @@ async def test_a_node_says_what_it_knows_of_a_key(stage: ReplicaStage) -> None:
     await applied(stage, peer, "APPEND", "k", "w", data=extension(stamp + 9, ORDERED, 3))
     await applied(stage, peer, "APPEND", "k", "w", data=extension(stamp + 5, ORDERED, 2))
     known = await key(peer, "k")
-    ids = [[OTHER, 1, 0, sequence] for sequence in (2, 3, 1)]
-    assert known == [stamp + 9, OTHER, ENTRY_DISORDERED + 256 * FAMILY_MIXED, ids, [stamp, OTHER]]
+    ids, stamps = [[OTHER, 1, 0, sequence] for sequence in (2, 3, 1)], [stamp + 5, stamp + 9, stamp]
+    assert known == [stamp + 9, OTHER, ENTRY_DISORDERED + 256 * FAMILY_MIXED, ids, [stamp, OTHER], [], stamps]
+
+
+async def test_an_own_overwrite_that_waited_too_long_to_be_stamped_anew_has_the_key_copied(stage: ReplicaStage) -> None:
+    assert stage.path.hold_keys(1, [b"k"]) == [b"k"]
+    client = await stage.client()
+    client.send("DEL", "k")
+    copy = said((await copies(stage))[0])
+    known = [copy.stamp + 1, OTHER, 256, [[OTHER, 1, 0, 1]], [0, 0]]
+    assert stage.path.apply_key(1, b"k", known, [hiredis.pack_command(("RESTORE", "k", "0", "dump", "REPLACE"))])
+    await stage.store.request()
+    stage.store.reply(b"+OK\r\n")
+    name, (_token, key, reason) = await stage.record()
+    assert (name, key, reason) == ("key_copy", b"k", COPY_SKIPPED)
 
 
 async def test_a_copied_keys_writes_are_not_applied_again(stage: ReplicaStage) -> None:
