@@ -43,6 +43,16 @@ class NodeState(IntEnum):
     UNKNOWN = 12
 
 
+class Missing(IntEnum):
+    """What a node that is catching up may lack."""
+
+    NOTHING = 0
+    WRITES = 1
+    """Some of the last ones: better than no answer."""
+    EVERYTHING = 2
+    """Its datastore may be empty: an error is better."""
+
+
 class Consistency(IntEnum):
     """How many replicas answer before the client does."""
 

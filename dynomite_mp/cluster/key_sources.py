@@ -101,9 +101,15 @@ def is_first(mine: Known, offers: Sequence[tuple[str, Known]], earlier: Iterable
 
 
 def choose(
-    mine: Known, offers: Sequence[tuple[str, Known]], *, is_last: bool, earlier: Iterable[str] | None = None
+    mine: Known,
+    offers: Sequence[tuple[str, Known]],
+    *,
+    is_last: bool,
+    earlier: Iterable[str] | None = None,
+    is_lost: bool = False,
 ) -> str | None:
-    """The address to copy from. `is_last`: there is no more waiting for writes that are on their way to the others."""
+    """The address to copy from. `is_last`: there is no more waiting for writes that are on their way to the others.
+    `is_lost`: this node may no longer have what it knows of."""
     if not offers:
         return None
     is_common = earlier is None or not mine.is_disordered or all_disordered(mine, offers)
@@ -116,6 +122,8 @@ def choose(
         enumerate(offers), key=lambda item: (item[1][1].age, not item[1][1].is_disordered, -item[0]), reverse=True
     )
     for _place, (address, theirs) in ranked:
+        if theirs.age < mine.age and not is_lost:
+            break  # old writes that came late are not among the recent ones, but newer than theirs all the same
         if is_contained(mine, theirs):
             return address if is_last or is_common or not theirs.is_disordered else None
     address, newest = ranked[0][1]

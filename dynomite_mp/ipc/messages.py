@@ -65,6 +65,8 @@ NODE_EVENT: Final = 0x5F
 SHARD_REQUEST: Final = 0x60
 SHARD_REPLY: Final = 0x61
 SHARD_WRITE: Final = 0x62
+LANE_WATCH: Final = 0x65
+LANE_EMPTY: Final = 0x66
 PING_PROBE: Final = 0x70
 
 _ROWS = (
@@ -281,18 +283,35 @@ _ROWS = (
         NODE_EVENT,
         "node_event",
         "io > replication",
-        ("what", "episode", "detail"),
+        ("what", "episode", "missing"),
         1,
-        "why this node may have missed writes; the io worker serves no reads until it is told. episode: which of its",
+        "why this node may lack something; the io worker serves no reads until it is told. episode: which of its",
         with_sender=True,
     ),
     Message(
         NODE_RETURN,
         "node_return",
         "replication > io",
-        ("is_returning", "episode"),
+        ("missing", "episode"),
         1,
-        "RESUMING or not; the end is only meant for an io worker that has not had another episode since",
+        "enums.Missing; that nothing is, is only meant for an io worker that has not had another episode since",
+    ),
+    Message(
+        LANE_WATCH,
+        "lane_watch",
+        "io > replication",
+        ("address", "number"),
+        1,
+        "this many writes that a replica missed were handed over: say when it has them",
+        with_sender=True,
+    ),
+    Message(
+        LANE_EMPTY,
+        "lane_empty",
+        "replication > io",
+        ("address", "number"),
+        1,
+        "the replica has all writes that it was known to have missed when LANE_WATCH came",
     ),
     Message(
         SHARD_REQUEST,

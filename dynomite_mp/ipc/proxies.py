@@ -231,8 +231,11 @@ class ReplicationProxy(WorkerProxy):
     def key_copy(self, token: int, key: bytes, reason: int) -> bool:
         return self._send(messages.KEY_COPY, token, key, reason)
 
-    def node_event(self, what: str, episode: int, detail: Any = None) -> bool:
-        return self._send(messages.NODE_EVENT, what, episode, detail)
+    def node_event(self, what: str, episode: int, missing: int) -> bool:
+        return self._send(messages.NODE_EVENT, what, episode, missing)
+
+    def lane_watch(self, address: str, number: int) -> bool:
+        return self._send(messages.LANE_WATCH, address, number)
 
     def lead_ready(self, is_ready: bool) -> bool:
         return self._send(messages.LEAD_READY, is_ready)
@@ -257,8 +260,11 @@ class IoProxy(WorkerProxy):
     def key_release(self, copy_id: int) -> bool:
         return self._send(messages.KEY_RELEASE, copy_id)
 
-    def node_return(self, is_returning: bool, episode: int) -> bool:
-        return self._send(messages.NODE_RETURN, is_returning, episode)
+    def node_return(self, missing: int, episode: int) -> bool:
+        return self._send(messages.NODE_RETURN, missing, episode)
+
+    def lane_empty(self, address: str, number: int) -> bool:
+        return self._send(messages.LANE_EMPTY, address, number)
 
     def peer_answer(self, call_id: int, reply: bytes) -> bool:
         return self._send(messages.PEER_ANSWER, call_id, reply)

@@ -52,6 +52,7 @@ cdef class DataPath(PollSet):
     cdef int target_expired(self, Conn target, Slot* slot, const char* p, size_t n) except -1
     cdef int target_lost(self, Conn target, Slot* slot, const char* p, size_t n) except -1
     cdef int target_changed(self, Conn target) except -1
+    cdef int store_back(self) except -1
     cdef void target_sent(self, Conn target, uint64_t waited_ns) noexcept
     cdef void target_mismatch(self, Conn target) noexcept
     cdef int handle_peer(self, Conn source, const char* p, RequestScan* scan, bint is_forward,

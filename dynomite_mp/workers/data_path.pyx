@@ -64,6 +64,10 @@ cdef class DataPath(PollSet):
         """The connection is up now, or is no longer (is_up)."""
         raise NotImplementedError
 
+    cdef int store_back(self) except -1:
+        """The datastore was silent, and now it is not."""
+        return 0
+
     cdef void target_sent(self, Conn target, uint64_t waited_ns) noexcept:
         """Everything queued has left; the oldest of it waited this long."""
 

@@ -45,6 +45,8 @@ cdef class DatastoreConn(TargetConn):
         cdef const char* p
         cdef int framed
         cdef Slot slot
+        if self.is_silent:
+            self.path.store_back()
         self.heard()
         while buf_len(&self.inbuf):
             p = buf_ptr(&self.inbuf)

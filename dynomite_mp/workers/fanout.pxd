@@ -25,8 +25,6 @@ cdef class Fanout(Writes):
     cdef list datastores            # DatastoreConn that are up, group after group; None where one is missing
     cdef uint32_t datastore_count   # connections in a group
     cdef object connect_on_demand   # preconnect: false, and no request has come yet
-    cdef list peers                 # PeerOutConn that are up, node after node; None where one is missing
-    cdef uint32_t peer_count        # connections to a node
     cdef uint32_t term              # counts the times that a leading node was lost
     cdef uint64_t term_began_ns
     cdef bint reads_remote          # a read that no rack of this datacenter can answer goes to another
@@ -49,7 +47,6 @@ cdef class Fanout(Writes):
     cdef int to_each_rack(self, Request* request, const CommandRow* row, const char* p, size_t n,
                           bint may_hold) except -1
     cdef int send_again(self, Request* request, const char* p, size_t n) except -1
-    cdef int admission(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1
     cdef int skip(self, Request* request, int rack) except -1
     cdef int to_node(self, Request* request, int rack, const CommandRow* row,
                      const char* p, size_t n, bint may_hold) except -1

@@ -22,7 +22,7 @@ Invariants:
 
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
-from libc.stdlib cimport malloc
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from dynomite_mp.cluster.quorum cimport (
@@ -33,11 +33,11 @@ from dynomite_mp.cluster.route cimport (
     NO_OWNER, PLAN_EACH_SAFE_QUORUM, PLAN_EFFECT, PLAN_LEAD, PLAN_LOCAL, PLAN_ONE_READ, PLAN_ONE_WRITE, PLAN_QUORUM,
     RouteTable,
 )
-from dynomite_mp.cluster.write_table cimport NOTE_APPLY, NOTE_APPLY_AND_COPY, NOTE_DUPLICATE
+from dynomite_mp.cluster.write_table cimport NOTE_APPLY
 from dynomite_mp.proto.buffer cimport buf_len, buf_ptr
 from dynomite_mp.proto.command_lookup cimport (
-    ACCESS_WRITE, CONFLICT_LEAD, KEYS_NONE, ROUTING_ALL_NODES, ROUTING_LOCAL_NODE, ROUTING_RACK_OWNER,
-    CommandRow, command_row,
+    ACCESS_WRITE, CONFLICT_LEAD, CONFLICT_OVERWRITE, KEYS_NONE, ROUTING_ALL_NODES, ROUTING_LOCAL_NODE,
+    ROUTING_RACK_OWNER, CommandRow, command_row,
 )
 from dynomite_mp.proto.dnode cimport (
     DNODE_HEADER_MOST, DNODE_REQ, EXTENSION_FORCE_READ, EXTENSION_LEAD, EXTENSION_LEVEL_SHIFT, EXTENSION_MOST,
@@ -142,8 +142,8 @@ cdef class Fanout(Writes):
         raise NotImplementedError
 
     cdef int read_next(self, Request* request, const CommandRow* row, const char* p, size_t n, bint is_first) except -1:
-        """Ask the next rack's owner; this rack's first. When all are only catching up, once more: then they have to
-        answer. (One that cannot be reached may hold what the others lack.)"""
+        """Ask the next rack's owner; this rack's first. When all that can be reached are only catching up, once more:
+        then they have to answer (put_off)."""
         cdef int taken, rack
         while self.may_read_on(request):
             rack = (self.table.my_rack + request.racks_tried) % self.table.racks
@@ -301,8 +301,8 @@ cdef class Fanout(Writes):
         slot.rack = <uint16_t>rack
         slot.klass = row.klass
         request.refs += 1
-        if self.holds_writes and request.mode == PLAN_ONE_WRITE:
-            request.primary_failed = True           # it is kept for later; another rack's reply will do
+        if (self.holds_writes or self.is_catching_up) and request.mode == PLAN_ONE_WRITE:
+            request.primary_failed = True           # it is kept for later, or may be a wrong one
         if request.is_write:
             slot.is_write = 2 if request.is_wide else 1
             slot.bucket = self.order.sent(request.group, order_bucket(request.token), request.is_wide)
@@ -310,28 +310,14 @@ cdef class Fanout(Writes):
         self.slab.add(self.cells.store_request_bytes[2 * request.group + request.is_write], n)
         return TAKEN
 
-    cdef int admission(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1:
-        """NOTE_APPLY, or why the datastore is not to have a write. One of this coordinator gets a newer stamp."""
-        cdef int verdict = self.note(request, row, p, n)
-        if verdict <= NOTE_APPLY_AND_COPY:
-            return NOTE_APPLY
-        if request.is_foreign or request.is_late or verdict == NOTE_DUPLICATE:
-            if verdict != NOTE_DUPLICATE and request.mode == PLAN_LOCAL:
-                request.reply_marks |= EXTENSION_STALE
-                request.stamp = self.recent.newest  # for the reply; no other rack gets this request from here
-            return verdict
-        self.clock.pass_over(self.recent.newest)
-        self.stamp(request)
-        self.slab.add(self.cells.restamped_writes, 1)
-        self.note(request, row, p, n)
-        return NOTE_APPLY
-
     cdef int skip(self, Request* request, int rack) except -1:
         """A write that is a success without the datastore."""
         self.slab.add(self.cells.skipped_writes, 1)
         if request.mode == PLAN_LOCAL:
             self.complete(request, b"+OK\r\n", 5)
         else:
+            if request.conflict != CONFLICT_OVERWRITE and request.mode == PLAN_ONE_WRITE:
+                request.primary_failed = True       # what the reply should be is not known here
             self.outcome(request, rack, OUT_GOOD, b"+OK\r\n", 5, NULL, 0)
         return TAKEN
 
@@ -343,7 +329,7 @@ cdef class Fanout(Writes):
             return False
         if self.is_catching_up and not request.is_write and not request.is_forced:
             request.error_code = E_STATE
-            request.put_off += 1
+            self.put_off(request, self.is_catching_up)
             return False
         return True
 
@@ -360,6 +346,8 @@ cdef class Fanout(Writes):
         if conn is None:
             request.error_code = E_PEER_DOWN
             self.slab.add(self.cells.unreachable, 1)
+            return DOWN
+        if conn.is_behind and self.is_put_off(request):
             return DOWN
         if not self.is_usable(request, conn, E_PEER_TIMEOUT):
             return DOWN
@@ -434,8 +422,9 @@ cdef class Fanout(Writes):
         if marks & EXTENSION_NOT_EXECUTED:
             self.missed(request, conn, HINT_MISSED, p, n)
             return OUT_UNREACHABLE
-        if (marks & EXTENSION_STALE and slot.rack == request.primary and not request.is_foreign
-                and request.mode < PLAN_LEAD and request.is_restamped < RESTAMPS_MOST):
+        if (marks & EXTENSION_STALE and not request.is_foreign and request.mode < PLAN_LEAD
+                and request.is_restamped < RESTAMPS_MOST
+                and (slot.rack == request.primary or self.was_slow(request, (<PeerOutConn>conn).reply_stamp))):
             self.clock.pass_over((<PeerOutConn>conn).reply_stamp)
             self.send_again(request, p, n)
             return OUT_AGAIN
@@ -529,6 +518,7 @@ cdef class Fanout(Writes):
             if peer.node < 0:
                 return 0                            # no longer part of the topology
             conns, at = self.peers, peer.node * self.peer_count + peer.index
+            peer.is_behind = self.address_of(peer) in self.behind
         if (<TargetConn>target).is_up:
             conns[at] = target
         elif conns[at] is target:
@@ -595,17 +585,23 @@ cdef class Fanout(Writes):
         """This rack's reply is the answer; when it will not come, the first other rack's."""
         if request.is_foreign:
             return self.every_outcome(request, rack, what, reply, n)
+        cdef bint is_weak = False
         if rack == request.primary:
-            if what != OUT_UNREACHABLE:
+            if what != OUT_UNREACHABLE and (what == OUT_ERROR or not request.primary_failed):
                 return self.complete(request, reply, n)
             request.primary_failed = True
-            if request.has_reserve:
+            if request.has_reserve and not request.is_reserve_weak:
                 return self.use_reserve(request)
+            if what == OUT_GOOD:                    # of replies that may be wrong, what this node itself knows
+                self.keep_reserve(request, reply, n)
+                request.is_reserve_weak = True
         elif what == OUT_GOOD or (what == OUT_ERROR and not request.has_reserve):
-            if request.primary_failed:
+            is_weak = request.pending != 0 and self.is_owner_behind(request, rack)
+            if request.primary_failed and not is_weak:
                 return self.complete(request, reply, n)
             if not request.has_reserve:
                 self.keep_reserve(request, reply, n)
+                request.is_reserve_weak = is_weak
         if request.pending == 0:
             return self.use_reserve(request) if request.has_reserve else self.fail(request, request.error_code)
         return 0
@@ -625,6 +621,8 @@ cdef class Fanout(Writes):
             memcpy(request.reserve, reply, n)
             request.reserve_len = <unsigned char>n
         else:
+            request.reserve_len = 0
+            free(request.reply)                     # of a weaker one
             request.reply = <char*>malloc(n)
             if request.reply == NULL:
                 return 0                            # then only this rack's reply will do

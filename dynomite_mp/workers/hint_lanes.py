@@ -20,7 +20,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -161,6 +161,7 @@ class HintLane:
         self._copied_keys = CopiedKeys(SETTLE_MS)
         self._wake = asyncio.Event()
         self._trouble = ""
+        self.on_empty: Callable[[str], None] = lambda _address: None
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     def wake(self) -> None:
@@ -194,6 +195,7 @@ class HintLane:
             if not records:
                 if position > self.log.acked:
                     self.log.ack(position, 0)
+                self.on_empty(self.address)
                 self._wake.clear()
                 await self._wake.wait()
                 continue
@@ -303,6 +305,8 @@ class HintLanes:
         self._rate = rate
         self._lanes: dict[str, HintLane] = {}
         self._queue_logs: dict[str, HintLog] = {}
+        self._watchers: dict[tuple[str, int], int] = {}  # (replica, io worker): the number it asked with
+        self.tell_empty: Callable[[int, str, int], object] = lambda _worker, _address, _number: None
         self._syncing: asyncio.Future[None] | None = None
         calls.handlers["hints"] = self._on_hints
 
@@ -322,6 +326,7 @@ class HintLanes:
             path = self._folder / (NODE_PREFIX + quote(address, safe=""))
             made = HintLog(path, self._bounds.bytes_max)
             found = self._lanes[address] = HintLane(address, made, self._calls, self._bounds, self._rate)
+            found.on_empty = self._on_empty
         return found
 
     def queue_log(self, datacenter: str) -> HintLog:
@@ -342,6 +347,19 @@ class HintLanes:
         for node in nodes:
             self.lane(node.decode()).wake()
 
+    def watch(self, worker: int, address: str, number: int) -> None:
+        """An io worker wants to know when the replica has what it missed; all hints before this are in the log."""
+        self._watchers[address, worker] = number
+        self._on_empty(address)
+
+    def _on_empty(self, address: str) -> None:
+        """It may be; a lane that has given up some records is not before a comparison has mended the replica."""
+        lane = self._lanes.get(address)
+        if lane is not None and (lane.log.records or lane.log.dirty_reason):
+            return
+        for name, worker in [one for one in self._watchers if one[0] == address]:
+            self.tell_empty(worker, name, self._watchers.pop((name, worker)))
+
     def overflowed(self, addresses: Iterable[str]) -> None:
         """An io worker had to drop records, and nobody knows whose: any replica may have missed some."""
         for address in addresses:
@@ -355,6 +373,8 @@ class HintLanes:
         for lane in self._lanes.values():
             lane.expire()
             lane.log.save()
+        for address in {name for name, _worker in self._watchers}:
+            self._on_empty(address)
 
     async def sync(self) -> None:
         """All that is written is on the disk."""

@@ -776,11 +776,10 @@ cdef class IoPath(KeyHolds):
 
     def begin_drain(self):
         """No further request is read; clients close as soon as they have their replies."""
-        cdef SourceConn source
+        self.read_clock()
         for item in self.connections():
             if isinstance(item, SourceConn):
-                source = <SourceConn>item
-                source.finish()
+                (<SourceConn>item).drain()
 
 
 cdef inline void place_init(Place* place, uint32_t shard, uint32_t flags) noexcept nogil:

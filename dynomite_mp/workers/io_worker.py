@@ -21,7 +21,7 @@ from typing import Any
 from dynomite_mp.cluster.route import RouteTable
 from dynomite_mp.cluster.topology import Topology
 from dynomite_mp.config import Config
-from dynomite_mp.enums import Consistency, NodeState, Role
+from dynomite_mp.enums import Consistency, Missing, NodeState, Role
 from dynomite_mp.errors import WIRE_ERRORS
 from dynomite_mp.ipc import proxies
 from dynomite_mp.ipc.bulletin import Bulletin, encode
@@ -42,6 +42,7 @@ from dynomite_mp.workers.remote_lane import RemoteLane
 from dynomite_mp.workers.sessions import Sessions
 from dynomite_mp.workers.shard_link import ShardLink
 from dynomite_mp.workers.topology_answer import TopologyAnswer
+from dynomite_mp.workers.way_back import WayBack
 
 log = logging.getLogger("dynomite_mp.io")
 
@@ -113,10 +114,13 @@ class IoWorker(Worker):
         self._skews: dict[str, float] = {}
         self._set_identity()
         self._mesh.swap(topology)
-        self._episode = 0  # how many times this node may have missed writes, in the life of this process
         self._is_serving = False
-        self._is_catching_up = self._accepts_clients = self._is_draining = False
-        self._path.set_on_stall(self._on_stall, config.peer_silence_ms)
+        self._accepts_clients = self._is_draining = False
+        self._way_back = WayBack(self._path, context.port.slab, self.proxies.replication, self._open_clients)
+        self._way_back.racks = len(topology.local_dc.racks)
+        self._path.set_on_stall(self._way_back.on_stall, config.peer_silence_ms)
+        self._path.set_on_store_back(self._way_back.on_store_back)
+        self._path.set_on_behind(self.proxies.replication.lane_watch)
         self._applied: dict[int, list[tuple[bytes, bytes]]] = {}
         self._path.set_on_applied(self._on_applied)
         self._path.set_on_call(self._on_call, context.boot << CALL_ID_BITS)
@@ -219,11 +223,12 @@ class IoWorker(Worker):
             self._path.set_on_demand(self._connect_datastore)
         self._path.open_shards()
         self._is_serving = True
-        self._may_have_missed("the node has started" if self.context.boot == 1 else "an io worker has started")
+        why = "the node has started" if self.context.boot == 1 else "an io worker has started"
+        self._way_back.begin(why, Missing.EVERYTHING)
         # The sockets are that of `listen` and that of `dyn_listen`, in this order; see _open_clients.
         peers = self.context.sockets[1]
         self._listeners.append(Listener(self._path, peers, self._on_accept_peer, self._on_exhausted))
-        if self._is_catching_up:  # soon over, mostly; and the other racks are hardly connected yet
+        if self._way_back.missing:  # soon over, mostly; and the other racks are hardly connected yet
             self._loop.call_later(FIRST_CATCH_UP_S, self._open_clients)
         else:
             self._open_clients()
@@ -254,6 +259,7 @@ class IoWorker(Worker):
         self._gauges.refresh(self._links)
         self._path.shrink_idle()
         self._topology_answer.forget()
+        self._path.ask_again()
         # Who is in the cluster is the same for all io workers; the first one says it.
         members = self._view.members() if self.context.index == 0 else ()
         self.slab.post(encode(Bulletin(members, peer_rows(self._mesh.links))))
@@ -281,6 +287,7 @@ class IoWorker(Worker):
         self._view = ClusterView.published(blob)
         self._topology_answer.take(self._view)
         topology = self._view.topology
+        self._way_back.racks = len(topology.local_dc.racks)
         self._mesh.swap(topology)
         if has_replicas(topology) and not self._path.has_remote_lane():
             self._open_remote_lane()
@@ -295,30 +302,14 @@ class IoWorker(Worker):
         """Another node's replication process asks this one's."""
         return self.proxies.replication.peer_call(call_id, address, payload)
 
-    # ---- the way back of a node that may have missed writes: see returning
+    # ---- the way back of a node that may have missed writes: see way_back
 
-    def _may_have_missed(self, what: str, detail: Any = None) -> None:
-        """No reads until the replication process says that nothing is missing."""
-        if len(self._view.topology.local_dc.racks) < 2:
-            return
-        self._episode += 1
-        self._catch_up(True)
-        self.proxies.replication.node_event(what, self._episode, detail)
+    def on_node_return(self, missing: int, episode: int) -> None:
+        self._way_back.told(Missing(missing), episode)
 
-    def _on_stall(self) -> None:
-        log.warning("this process stood still for longer than peer_silence_ms; catching up")
-        self._may_have_missed("the process stood still")
-
-    def on_node_return(self, is_returning: bool, episode: int) -> None:
-        if is_returning or episode >= self._episode:
-            self._catch_up(is_returning)
-
-    def _catch_up(self, is_catching_up: bool) -> None:
-        self._is_catching_up = is_catching_up
-        self._path.set_catching_up(is_catching_up)
-        if not is_catching_up:
-            self._open_clients()
-        self.slab.set_gauge("catching_up", is_catching_up)
+    def on_lane_empty(self, address: str, number: int) -> None:
+        """A replica of this datacenter has what it missed of this worker's writes."""
+        self._path.lane_empty(address.encode(), number)
 
     # ---- copies of keys: see key_holds
 
@@ -451,7 +442,7 @@ class IoWorker(Worker):
         if link.hello:
             self._sessions.note_server(link.hello)
         if link.is_up and (self._is_serving or link.times_up > 1):
-            self._may_have_missed("the datastore was away")
+            self._way_back.begin("the datastore was away", Missing.EVERYTHING)
         if link.is_up and all(o.is_up or o.is_unsupported for o in self._links):
             self._first_up.set()
 

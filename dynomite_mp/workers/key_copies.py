@@ -91,6 +91,7 @@ class KeyCopies:
         self._called: set[bytes] = set()  # wanted by another node
         self._given: dict[bytes, Sequence[str]] = {}  # sources of keys, where whoever wants the copy knows them
         self._first: dict[bytes, str] = {}
+        self._lost: set[bytes] = set()  # keys whose value may be gone, whatever the write table knows of them
         self._pump: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.copied = 0
@@ -127,10 +128,12 @@ class KeyCopies:
             self._called.difference_update(keys)
         return []
 
-    async def copy(self, keys: Iterable[bytes], sources: Sequence[str] = ()) -> None:
+    async def copy(self, keys: Iterable[bytes], sources: Sequence[str] = (), *, is_lost: bool = False) -> None:
         """Make keys of this node as they are elsewhere, of `sources` if any are given; a copy that began before does
-        not count. CopyError."""
+        not count. `is_lost`: the datastore has lost them. CopyError."""
         wanted = list(keys)
+        if is_lost:
+            self._lost.update(wanted)
         futures = {key: self._want(key) for key in wanted}
         if sources:
             self._given.update(dict.fromkeys(wanted, sources))
@@ -219,6 +222,7 @@ class KeyCopies:
                 self._by_order[1].discard(key)
                 if key not in self._next:
                     self._given.pop(key, None)
+                    self._lost.discard(key)
                     self._first.pop(key, None)
                 if not future.done():
                     future.set_result(why if key in left else "")
@@ -257,7 +261,8 @@ class KeyCopies:
         wanted: dict[str, list[bytes]] = {}
         why = "no source answers"
         for key, mine in held.items():
-            address = choose(mine, offers.get(key, []), is_last=is_last, earlier=earlier)
+            is_lost = key in self._lost or key in self._given
+            address = choose(mine, offers.get(key, []), is_last=is_last, earlier=earlier, is_lost=is_lost)
             if address is not None or is_last:
                 self._note_doubt(key, mine, dict(offers.get(key, [])).get(address or ""))
             if address == KEEP:

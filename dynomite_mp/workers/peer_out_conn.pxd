@@ -12,6 +12,7 @@ cdef class PeerOutConn(TargetConn):
     cdef public int node            # its place in the route table, -1: not part of the topology any more
     cdef readonly int index
     cdef public bint is_ours        # a node of this program: answered our first frame with version 2
+    cdef bint is_behind             # it has missed writes of this node (writes): reads of it go elsewhere
     cdef public bint is_leading     # it says that it leads: cluster.lead goes by that
     cdef readonly bint same_dc
     cdef readonly int version_seen  # of the last frame

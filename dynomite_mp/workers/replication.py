@@ -19,7 +19,7 @@ from typing import Any
 from dynomite_mp.cluster.hints import Bounds
 from dynomite_mp.cluster.key_sources import Sources
 from dynomite_mp.cluster.topology import Topology
-from dynomite_mp.enums import Role
+from dynomite_mp.enums import Missing, Role
 from dynomite_mp.ipc import messages
 from dynomite_mp.ipc.bulletin import Bulletin, encode
 from dynomite_mp.ipc.ring import SpscRing
@@ -92,6 +92,7 @@ class ReplicationWorker(Worker):
             Bounds(config.hint_log_bytes_max, config.hint_age_ms_max),
             config.hint_rate,
         )
+        self.hints.tell_empty = lambda worker, address, number: self.proxies.io(worker).lane_empty(address, number)
         self._path.set_logs(self.hints.queue_log, self.hints.log_of, self.hints.wrote, config.hint_age_ms_max)
         self._syncs: asyncio.Task[None] | None = None
         self._dropped: dict[Endpoint, int] = {}  # records that io workers gave up, as far as it was told to the lanes
@@ -202,11 +203,14 @@ class ReplicationWorker(Worker):
         self._mesh.take_order(setting[0], str(setting[1]))
         self.repairs.take_order(setting[0], str(setting[1]))
 
-    def on_node_event(self, sender: Endpoint, what: str, episode: int, _detail: Any) -> None:
-        self.returning.on_event(sender.index, what, episode)
+    def on_node_event(self, sender: Endpoint, what: str, episode: int, missing: int) -> None:
+        self.returning.on_event(sender.index, what, episode, Missing(missing))
 
-    def _tell_return(self, worker: int, is_returning: bool, episode: int) -> None:
-        self.proxies.io(worker).node_return(is_returning, episode)
+    def on_lane_watch(self, sender: Endpoint, address: str, number: int) -> None:
+        self.hints.watch(sender.index, address, number)
+
+    def _tell_return(self, worker: int, missing: Missing, episode: int) -> None:
+        self.proxies.io(worker).node_return(missing, episode)
 
     def on_key_held(self, sender: Endpoint, copy_id: int, rows: Sequence[tuple[bytes, Any]]) -> None:
         self.copies.on_held(sender.index, copy_id, rows)

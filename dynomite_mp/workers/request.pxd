@@ -58,7 +58,7 @@ cdef struct Request:
     uint8_t is_local_only           # asked by a peer: this node's datastore, no fan-out
     uint8_t is_forwarded            # asked by another datacenter: no copies to others
     uint8_t has_c_owner             # it went to a C node, whose replies to writes are compared
-    uint8_t primary_failed          # PLAN_ONE_WRITE: this rack's owner will not answer
+    uint8_t primary_failed          # PLAN_ONE_WRITE: this rack's owner will not answer, or does not know what
     uint8_t is_owed                 # a write: replicas that miss it are told to the replication process
     uint8_t is_taken                # a write that a replica has taken
     uint8_t conflict                # class of a write
@@ -74,9 +74,10 @@ cdef struct Request:
     uint8_t lead_epoch
     uint8_t is_executed             # class lead: it went to this node's datastore, not to another lead
     uint8_t is_declined             # class lead: a rack that could lead said that it does not
-    uint8_t put_off                 # a read: how many racks did not take it because they are catching up
+    uint16_t put_off                # a read: how many racks did not take it because of what they may lack
     uint8_t is_forced               # a read that such a replica has to take
     uint8_t has_reserve             # another rack's reply is kept in case
+    uint8_t is_reserve_weak         # it is that of a replica which may not know what it should be
     uint8_t reserve_len             # of reserve, when it is short; else it stands in .reply
     char[24] reserve
 

@@ -24,6 +24,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from dynomite_mp.cluster.topology import Topology
+from dynomite_mp.enums import Missing
 from dynomite_mp.workers.key_copies import KeyCopies
 from dynomite_mp.workers.peer_calls import CallError, PeerCalls
 
@@ -39,13 +40,13 @@ Step = Callable[[str], Awaitable[None]]
 
 
 class Returning:
-    """One a replication process. `tell(worker, is_returning, episodes heard)` reaches an io worker."""
+    """One a replication process. `tell(worker, what is missing, episodes heard)` reaches an io worker."""
 
     def __init__(
         self,
         calls: PeerCalls,
         copies: KeyCopies,
-        tell: Callable[[int, bool, int], object],
+        tell: Callable[[int, Missing, int], object],
         io_workers: int,
         catch_up_max_ms: int,
     ) -> None:
@@ -58,6 +59,7 @@ class Returning:
         self._peers: tuple[str, ...] = ()
         self._task: asyncio.Task[None] | None = None
         self._reasons: list[str] = []
+        self._missing = Missing.NOTHING
         self.steps: list[Step] = []
         self.times = 0
         calls.handlers["resume"] = self._on_resume
@@ -73,20 +75,21 @@ class Returning:
         if len(racks) < 2:
             self._peers = ()
 
-    def on_event(self, worker: int, what: str, episode: int) -> None:
+    def on_event(self, worker: int, what: str, episode: int, missing: Missing) -> None:
         """An io worker says why it is RESUMING."""
         self._heard[worker] = episode
-        self.begin(what)
+        self.begin(what, missing)
 
     async def _on_resume(self, *_args: object) -> bool:
         """A peer holds hints for this node."""
         if not self.is_returning:
-            self.begin("a peer holds hints for this node")
+            self.begin("a peer holds hints for this node", Missing.WRITES)
         return True
 
-    def begin(self, reason: str) -> None:
+    def begin(self, reason: str, missing: Missing) -> None:
         """Again from the start, if it is going on already."""
         self._reasons.append(reason)
+        self._missing = max(self._missing, missing)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
@@ -101,19 +104,26 @@ class Returning:
                 await self._return(reasons)
         finally:
             self._task = None
-            for worker, heard in self._heard.items():
-                self._tell(worker, False, heard)
+            self._tell_all(Missing.NOTHING)
 
     async def _return(self, reasons: Sequence[str]) -> None:
         self.times += 1
         if self._peers:
-            for worker, heard in self._heard.items():
-                self._tell(worker, True, heard)
+            self._tell_all(self._missing)
         for reason in dict.fromkeys(reasons):
             for step in self.steps:
                 await self._take(step, reason)
+        if not self._reasons:
+            self._missing = Missing.WRITES
         if self._peers:
+            self._tell_all(self._missing)
             await self._catch_up(reasons[0])
+        if not self._reasons:
+            self._missing = Missing.NOTHING
+
+    def _tell_all(self, missing: Missing) -> None:
+        for worker, heard in self._heard.items():
+            self._tell(worker, missing, heard)
 
     async def _take(self, step: Step, reason: str) -> None:
         try:
@@ -128,6 +138,9 @@ class Returning:
         zeros = 0
         pending = await self._pending()
         if pending == 0 and not self._copies.pending:
+            await asyncio.sleep(POLL_S)  # what peers are just about to find missing
+            pending = await self._pending()
+        if pending == 0 and not self._copies.pending:
             return
         log.info("catching up (%s): %d writes are kept for this node", reason, pending)
         while loop.time() < begun_s + self._catch_up_max_s:
@@ -140,7 +153,7 @@ class Returning:
         log.warning("not caught up within catch_up_max_ms (%d writes pending); serving nevertheless", pending)
 
     async def _pending(self) -> int:
-        """Hints for this node, here and at all peers that answer."""
+        """Hints for this node, here and at all peers that answer; one more for each lane that has given up some."""
         asked = [self._ask(peer) for peer in self._peers]
         if "hints" in self._calls.handlers:
             asked.append(self._own_pending())
@@ -148,7 +161,7 @@ class Returning:
 
     async def _own_pending(self) -> int:
         answer = await self._calls.handlers["hints"](self._own)
-        return int(answer[0])
+        return int(answer[0]) + bool(answer[1])
 
     async def _ask(self, peer: str) -> int:
         try:
@@ -156,4 +169,4 @@ class Returning:
         except CallError as failure:
             log.debug("hints at %s: %s", peer, failure)
             return 0
-        return int(answer[0])
+        return int(answer[0]) + bool(answer[1])

@@ -36,5 +36,6 @@ cdef class SourceConn(Conn):
     cdef void settle(self, Request* request) noexcept
     cdef int flush_done(self) except -1
     cdef void finish(self)
+    cdef int drain(self) except -1
     cdef void check_limits(self)
     cdef void detach_requests(self)

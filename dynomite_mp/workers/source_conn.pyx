@@ -122,6 +122,15 @@ cdef class SourceConn(Conn):
         self.update_mask()
         self.poll.mark_dirty(self)
 
+    cdef int drain(self) except -1:
+        """The last that is read is what has come already: it is answered too."""
+        if not self.is_paused and not self.is_eof:
+            self.readable()
+        if self.fd >= 0:
+            self.is_half_closed = True
+            self.finish()
+        return 0
+
     cdef void after_flush(self):
         if not self.is_finishing or queue_len(&self.queue) or buf_len(&self.outbuf) or self.is_ready:
             return

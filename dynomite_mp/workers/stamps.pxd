@@ -56,4 +56,6 @@ cdef class Stamps(Answers):
     cdef int note(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1
     cdef int note_keys(self, Request* request, const CommandRow* row, int klass, int family, bint is_resent,
                        const char* p, size_t n) except -1
+    cdef int admission(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1
+    cdef bint was_slow(self, Request* request, uint64_t newer) noexcept
     cdef int copy_keys(self, Request* request, const char* p, size_t n, int reason) except -1

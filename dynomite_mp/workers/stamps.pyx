@@ -17,10 +17,11 @@ from libc.string cimport memset
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
 from dynomite_mp.cluster.clock cimport HybridClock
+from dynomite_mp.cluster.route cimport PLAN_LOCAL
 from dynomite_mp.cluster.token cimport hash_tag_span, token_of
 from dynomite_mp.cluster.write_table cimport (
-    FAMILY_MIXED, NOTE_APPLY, NOTE_APPLY_AND_COPY, NOTE_SKIP_AND_COPY, WRITE_COMMUTE, WRITE_ORDERED,
-    WRITE_OVERWRITE, WriteTable, key_hash,
+    FAMILY_MIXED, NOTE_APPLY, NOTE_APPLY_AND_COPY, NOTE_DUPLICATE, NOTE_SKIP_AND_COPY, WRITE_COMMUTE,
+    WRITE_ORDERED, WRITE_OVERWRITE, WriteTable, key_hash,
 )
 from dynomite_mp.proto.command_lookup cimport (
     CONFLICT_LEAD, KEYS_NONE, CommandRow, command_lookup, command_row,
@@ -99,6 +100,12 @@ cdef class Stamps(Answers):
         request.id.origin_worker = self.worker_id
         request.id.sequence = self.sequence
 
+    cdef bint was_slow(self, Request* request, uint64_t newer) noexcept:
+        """Whether an overwrite got a stamp of a clock that had not heard yet how late it is: `newer`, which made
+        another rack call it stale, would not even have been made by now."""
+        return (request.conflict == WRITE_OVERWRITE
+                and newer > request.stamp + ((self.now_ns - request.started_ns) << 10) // 15625)
+
     cdef void stamp_effect(self, Request* effect, Request* request, int conflict) noexcept:
         """An effect has the stamp of the request that made it; the first one its id too."""
         if request.stamp == 0:
@@ -138,8 +145,14 @@ cdef class Stamps(Answers):
         return 0
 
     cdef int follow(self, Conn conn, uint64_t clock) except -1:
-        """Another node's clock was seen."""
-        if clock <= self.clock.last or self.clock.follow(clock, self.turn_unix_ns()):
+        """Another node's clock was seen. A faster one has shown another time when this process began."""
+        cdef int64_t ahead = self.clock.ahead
+        cdef bint is_believed
+        if clock <= self.clock.last:
+            return 0
+        is_believed = self.clock.follow(clock, self.turn_unix_ns())
+        self.recent.first_floor += <uint64_t>(self.clock.ahead - ahead)
+        if is_believed:
             return 0
         self.slab.add(self.cells.clock_skews, 1)
         if self.on_skew is not None:
@@ -214,6 +227,22 @@ cdef class Stamps(Answers):
         elif verdict == NOTE_SKIP_AND_COPY and (request.is_foreign or request.is_late):
             self.copy_keys(request, p, n, COPY_FORGOTTEN if is_resent else COPY_SKIPPED)
         return verdict
+
+    cdef int admission(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1:
+        """NOTE_APPLY, or why the datastore is not to have a write. One of this coordinator gets a newer stamp."""
+        cdef int verdict = self.note(request, row, p, n)
+        if verdict <= NOTE_APPLY_AND_COPY:
+            return NOTE_APPLY
+        if request.is_foreign or request.is_late or verdict == NOTE_DUPLICATE:
+            if verdict != NOTE_DUPLICATE and request.mode == PLAN_LOCAL:
+                request.reply_marks |= EXTENSION_STALE
+                request.stamp = self.recent.newest  # for the reply; no other rack gets this request from here
+            return verdict
+        self.clock.pass_over(self.recent.newest)
+        self.stamp(request)
+        self.slab.add(self.cells.restamped_writes, 1)
+        self.note(request, row, p, n)
+        return NOTE_APPLY
 
     cdef int note_keys(self, Request* request, const CommandRow* row, int klass, int family, bint is_resent,
                        const char* p, size_t n) except -1:

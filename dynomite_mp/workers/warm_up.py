@@ -206,7 +206,7 @@ class WarmUp:
 
         async def copy(keys: list[bytes]) -> None:
             try:
-                await self._copies.copy(keys)
+                await self._copies.copy(keys, is_lost=True)
             except CopyError as failure:
                 failed.extend(failure.keys)
             finally:
@@ -228,7 +228,7 @@ class WarmUp:
                 return
             await asyncio.sleep(ROUND_PAUSE_S)
             try:
-                await self._copies.copy(failed)
+                await self._copies.copy(failed, is_lost=True)
                 return
             except CopyError as failure:
                 failed = list(failure.keys)

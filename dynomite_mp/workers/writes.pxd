@@ -1,4 +1,6 @@
 # The face of writes.pyx: what is known of a write besides its bytes, and which replicas missed it.
+from libc.stdint cimport uint32_t, uint64_t
+
 from dynomite_mp.proto.command_lookup cimport CommandRow
 from dynomite_mp.workers.request cimport Request
 from dynomite_mp.workers.stamps cimport Stamps
@@ -11,8 +13,17 @@ cpdef enum:                         # Hint.kind: what became of a write at the r
     HINT_REFUSED = 2                # its datastore answered an error, another replica's did not
 
 
+cdef enum:
+    MISSING_WRITES = 1              # enums.Missing
+
+
 cdef class Writes(Stamps):
-    cdef bint is_catching_up        # beside node_state: no reads but such as no other rack takes
+    cdef list peers                 # PeerOutConn that are up, node after node; None where one is missing
+    cdef uint32_t peer_count        # connections to a node
+    cdef dict behind                # address of a replica: how many of its missed writes are not known to be there
+    cdef object on_behind           # called with (address, that number)
+    cdef object on_store_back
+    cdef int is_catching_up         # enums.Missing, beside node_state: no reads but such as no other rack takes
     cdef bint holds_keys            # writes of some key wait (key_holds)
 
     cdef void expect(self, Request* request) noexcept
@@ -20,6 +31,11 @@ cdef class Writes(Stamps):
     cdef int missed(self, Request* request, TargetConn conn, int kind, const char* p, size_t n) except -1
     cdef int missed_by_owner(self, Request* request, int rack, int kind, const char* p, size_t n) except -1
     cdef int hint(self, Request* request, bytes node, int kind, const char* p, size_t n) except -1
+    cdef void put_off(self, Request* request, int missing) noexcept
+    cdef bint is_put_off(self, Request* request) noexcept
+    cdef bint is_owner_behind(self, Request* request, int rack) noexcept
+    cdef int note_behind(self, bytes node) except -1
+    cdef int watch_lane(self, bytes node, uint64_t number) except -1
     cdef int one_good(self, Request* request, const char* p, size_t n) except -1
     cdef int one_refused(self, Request* request, int rack, const char* p, size_t n) except -1
     cdef bint hold_write(self, Request* request, int rack, const CommandRow* row, const char* p, size_t n) except -1

@@ -4,14 +4,18 @@ What it is: the part of the plan engine (fanout) that knows what a write owes to
 over its budget, lost, silent, too late, or says that it did not ask its datastore has missed the write, or may have;
 one whose datastore answered an error, while another replica's did not, has refused it.
 
+    missed --HINT, once per replica LANE_WATCH--> replication process
+                reads of that replica go elsewhere
+           <--LANE_EMPTY, when it has all of them
+
 What it is not: it keeps no record and brings none; the replication process does.
 
 Invariants: at most one record a replica and write; reads and writes that have one replica only leave none.
 """
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint16_t, uint64_t
 
-from dynomite_mp.cluster.route cimport NO_OWNER
+from dynomite_mp.cluster.route cimport NO_OWNER, PLAN_LEAD, PLAN_LOCAL
 from dynomite_mp.proto.command_lookup cimport CommandRow, command_row
 from dynomite_mp.workers.datastore_conn cimport DatastoreConn
 from dynomite_mp.workers.peer_out_conn cimport PeerOutConn
@@ -20,11 +24,18 @@ from dynomite_mp.workers.request cimport Request
 from dynomite_mp.workers.stamps cimport COPY_REFUSED, Stamps
 from dynomite_mp.workers.target_conn cimport TargetConn
 
+from dynomite_mp.errors import WIRE_ERRORS
+
 cdef enum:
     RACKS_WATCHED = 64              # racks whose refusal is remembered until another one has taken the write
 
+cdef uint16_t E_STATE = WIRE_ERRORS["state_forbids"].code
+
 
 cdef class Writes(Stamps):
+    def __cinit__(self, *args, **kwargs):
+        self.behind = {}
+
     cdef void expect(self, Request* request) noexcept:
         """Before a write goes to its replicas: from now on it is told who misses it."""
         request.is_owed = self.remote is not None and (self.table.racks > 1 or request.is_forwarded)
@@ -54,10 +65,79 @@ cdef class Writes(Stamps):
             self.copy_keys(request, p, n, COPY_REFUSED)     # the own copy is mended from the others
         else:
             self.remote.hint(request, command_row(request.command), kind, node, p, n)
+            self.note_behind(node)
         self.slab.add(self.cells.refused_writes if kind == HINT_REFUSED else self.cells.missed_writes, 1)
         if not self.in_turn:
             self.want_turn()                        # its end rings the bell
         return 0
+
+    cdef void put_off(self, Request* request, int missing) noexcept:
+        """A replica did not take a read because of what it may lack. Of one that lacks little an old value is better
+        than none; else none, as long as a rack that cannot be reached may have what the others lack."""
+        if missing == MISSING_WRITES:
+            request.put_off = <uint16_t>self.table.racks
+        else:
+            request.put_off += 1
+
+    cdef bint is_put_off(self, Request* request) noexcept:
+        """A read is not for a replica that misses writes which this coordinator has acknowledged, if another has them.
+        (One that only other coordinators know to be behind says so itself.)"""
+        if request.is_write or request.is_forced or request.mode == PLAN_LOCAL or request.mode >= PLAN_LEAD:
+            return False
+        request.error_code = E_STATE
+        self.put_off(request, MISSING_WRITES)
+        return True
+
+    cdef bint is_owner_behind(self, Request* request, int rack) noexcept:
+        """Whether that rack's owner lacks writes of this coordinator: it counts without them."""
+        cdef int node = self.table.owner(rack, request.token)
+        cdef PeerOutConn conn
+        if node == NO_OWNER or not self.behind:
+            return False
+        conn = <PeerOutConn>self.peers[node * self.peer_count + request.token % self.peer_count]
+        return conn is not None and conn.is_behind
+
+    cdef int note_behind(self, bytes node) except -1:
+        """From now on this coordinator reads elsewhere, until the replica has what it missed. This node's own copy is
+        not meant: it knows by itself when its datastore was away."""
+        cdef bint is_known = node in self.behind
+        if node == self.table.addresses[self.table.local_node]:
+            return 0
+        self.behind[node] = self.behind.get(node, 0) + 1
+        if not is_known:
+            self.mark_behind(node, True)
+            self.watch_lane(node, 1)
+        return 0
+
+    cdef int watch_lane(self, bytes node, uint64_t number) except -1:
+        if self.on_behind is not None:
+            self.on_behind(node.decode(), number)
+        return 0
+
+    def mark_behind(self, bytes node, bint is_behind):
+        cdef PeerOutConn peer
+        for item in self.peers:
+            if item is not None:
+                peer = <PeerOutConn>item
+                if self.address_of(peer) == node:
+                    peer.is_behind = is_behind
+
+    def lane_empty(self, bytes node, uint64_t number):
+        """The replica has all writes that it was known to have missed when that was their number."""
+        cdef uint64_t now = self.behind.get(node, 0)
+        if now > number:
+            self.watch_lane(node, now)
+        elif now:
+            del self.behind[node]
+            self.mark_behind(node, False)
+
+    def ask_again(self):
+        """Now and then, for questions that a replication process did not live to answer."""
+        for node, number in self.behind.items():
+            self.watch_lane(node, number)
+
+    def set_on_behind(self, on_behind):
+        self.on_behind = on_behind
 
     cdef int one_good(self, Request* request, const char* p, size_t n) except -1:
         """A replica has taken the write: those that refused it before differ from it."""
@@ -82,9 +162,18 @@ cdef class Writes(Stamps):
         """Hook, carried out by KeyHolds: whether this write waits for a copy of its key."""
         raise NotImplementedError
 
-    def set_catching_up(self, bint is_catching_up):
-        """This node may have missed writes: reads go to other racks, if any can take them."""
-        self.is_catching_up = is_catching_up
+    def set_catching_up(self, int missing):
+        """What this node may lack (enums.Missing): reads go to other racks, if any can take them."""
+        self.is_catching_up = missing
+
+    cdef int store_back(self) except -1:
+        """It took no write while it was silent."""
+        if self.on_store_back is not None:
+            self.on_store_back()
+        return 0
+
+    def set_on_store_back(self, on_store_back):
+        self.on_store_back = on_store_back
 
     def set_remote(self, RemoteLane remote):
         self.remote = remote

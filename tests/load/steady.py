@@ -244,7 +244,7 @@ class SteadyClient:
             self.load.result.acknowledged_at.append(now - self.load.started)
             self.load.result.latency_s.append(now - due)
             if problem:
-                self.load.result.wrong.append(f"{now - self.load.started:.3f} s: {problem}")
+                self.load.result.wrong.append(f"{now - self.load.started:.3f} s, at {self._target()[0]}: {problem}")
 
     async def _connected(self) -> Link:
         if self.link is not None and not self.link.closed:
@@ -258,7 +258,7 @@ class SteadyClient:
         return await self._connect()
 
     async def _connect(self) -> Link:
-        host, port = self.plan.targets[(self.number + self.away) % len(self.plan.targets)]
+        host, port = self._target()
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             _, link = await loop.create_connection(Link, host, port)
@@ -266,6 +266,9 @@ class SteadyClient:
                 await link.ask(b"HELLO", b"3")
         self.link = link
         return link
+
+    def _target(self) -> Address:
+        return self.plan.targets[(self.number + self.away) % len(self.plan.targets)]
 
     def _go_home(self) -> None:
         """The next operation is for its own target again."""

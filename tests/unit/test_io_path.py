@@ -372,3 +372,14 @@ async def test_counters_follow_the_requests(stage: Stage) -> None:
     client.close()
     await stage.until(lambda: stage.cell("client_connections") == 0)
     await asyncio.sleep(0)
+
+
+async def test_a_drain_answers_what_has_come_already(stage: Stage) -> None:
+    client = await stage.client()
+    assert await client.call("PING") == b"PONG"
+    client.send("GET", "k")
+    stage.path.begin_drain()  # before a turn has read it
+    await stage.store.request()
+    stage.store.reply(b"$1\r\nv\r\n")
+    assert await client.reply() == b"v"
+    assert await client.at_eof()

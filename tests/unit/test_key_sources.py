@@ -55,6 +55,15 @@ def test_a_source_must_hold_what_this_node_has() -> None:
     assert choose(mine, [("a", Known(4, ids=frozenset({1})))], is_last=True) == KEEP
 
 
+def test_what_is_newer_here_stays_though_it_is_not_recent() -> None:
+    """A write that came late has an old stamp: it is not among the recent ones that a source has to hold."""
+    mine, older = Known(9), Known(4)
+    assert choose(mine, [("a", older)], is_last=False) is None
+    assert choose(mine, [("a", older)], is_last=True) == KEEP
+    assert choose(mine, [("a", older), ("b", Known(9))], is_last=False) == "b"
+    assert choose(mine, [("a", older)], is_last=False, is_lost=True) == "a"
+
+
 def test_what_an_overwrite_has_wiped_counts_as_held() -> None:
     mine = Known(5, ids=frozenset({1, 2}))
     assert choose(mine, [("a", Known(5, ids=frozenset({2}), other_ids=frozenset({1})))], is_last=False) == "a"

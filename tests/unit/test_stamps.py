@@ -313,6 +313,32 @@ async def test_a_write_that_this_racks_owner_finds_too_old_is_sent_once_more(tmp
         assert await client.reply() == b"DONE"
 
 
+async def test_an_overwrite_of_a_clock_that_had_not_heard_the_time_is_sent_once_more(stage: ReplicaStage) -> None:
+    """Another rack has a newer one, by a clock that this node does not know yet; of this clock's time it is none."""
+    client = await stage.client()
+    for ahead_ms, times in ((1000, 2), (-1, 1)):
+        client.send("SET", "k", "v")
+        await stage.store.request()
+        stage.store.reply(b"+OK\r\n")
+        assert await client.reply() == b"OK"
+        frame = await stage.peers[0].request()
+        newest = said(frame).stamp + ahead_ms * 65536
+        stale = ExtensionFields(flags=EXTENSION_STALE, fields=EXTENSION_STAMP, stamp=newest, clock=newest)
+        stage.peers[0].reply(frame, b"+OK\r\n", pack_extension(stale))
+        if times == 2:
+            again = said(await stage.peers[0].request())
+            assert again.stamp > newest and again.sequence > said(frame).sequence
+            await stage.store.request()
+            stage.store.reply(b"+OK\r\n")
+        else:
+            client.send("GET", "k")
+            await stage.store.request()
+            stage.store.reply(b"$1\r\nv\r\n")
+            assert await client.reply() == b"v"
+            assert stage.peers[0].waiting.empty()
+    assert stage.cell("restamped_writes") == 1
+
+
 # ---- what other nodes may know
 
 

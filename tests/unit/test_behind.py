@@ -1,0 +1,134 @@
+"""Reads and a replica that may lack writes: it is asked last, whoever knows that it is behind."""
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import hiredis
+import pytest
+import pytest_asyncio
+
+from dynomite_mp.enums import Missing
+from tests.unit.io_stage import Client
+from tests.unit.replica_stage import PlayedPeer, ReplicaStage
+
+
+@pytest_asyncio.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[ReplicaStage]:
+    async with ReplicaStage.open(tmp_path) as opened:
+        opened.asked = []
+        opened.path.set_on_behind(lambda address, number: opened.asked.append((address, number)))
+        yield opened
+
+
+async def misses_a_write(stage: ReplicaStage, client: Client, peer: PlayedPeer) -> None:
+    """It is away for one SET, and back."""
+    others = [other for other in stage.peers if other is not peer]
+    await peer.stop()
+    await stage.until(lambda: not stage.mesh.all_up())
+    client.send("SET", "k", "new")
+    await stage.store.request()
+    stage.store.reply(b"+OK\r\n")
+    for other in others:
+        other.reply(await other.request(), b"+OK\r\n")
+    assert await client.reply() == b"OK"
+    await peer.start()
+    await stage.until(stage.mesh.all_up)
+
+
+async def served_by(stage: ReplicaStage, client: Client) -> ReplicaStage | PlayedPeer:
+    """Who gets a GET of this client first."""
+    client.send("GET", "k")
+    await stage.until(lambda: any(not one.waiting.empty() for one in (stage.store, *stage.peers)))
+    for peer in stage.peers:
+        if not peer.waiting.empty():
+            peer.reply(await peer.request(), b"$3\r\nnew\r\n")
+            assert await client.reply() == b"new"
+            return peer
+    await stage.store.request()
+    stage.store.reply(b"$3\r\nnew\r\n")
+    assert await client.reply() == b"new"
+    return stage
+
+
+async def test_a_replica_that_missed_a_write_of_this_node_is_not_read(stage: ReplicaStage) -> None:
+    client = await stage.client()
+    await misses_a_write(stage, client, stage.peers[0])
+    assert stage.asked == [(stage.peers[0].address, 1)]
+    stage.path.set_catching_up(Missing.WRITES)
+    assert await served_by(stage, client) is stage.peers[1]
+    stage.path.lane_empty(stage.peers[0].address.encode(), 1)
+    assert await served_by(stage, client) is stage.peers[0]
+
+
+async def test_what_it_has_missed_meanwhile_is_asked_for_again(stage: ReplicaStage) -> None:
+    client = await stage.client()
+    first, second = stage.peers
+    await misses_a_write(stage, client, first)
+    await misses_a_write(stage, client, first)
+    stage.path.lane_empty(first.address.encode(), 1)
+    assert stage.asked == [(first.address, 1), (first.address, 2)]
+    stage.path.set_catching_up(Missing.WRITES)
+    assert await served_by(stage, client) is second
+    stage.path.ask_again()
+    assert stage.asked[2:] == [(first.address, 2)]
+    stage.path.lane_empty(first.address.encode(), 2)
+    stage.path.ask_again()
+    assert len(stage.asked) == 3
+
+
+async def test_this_node_itself_when_everybody_is_behind(stage: ReplicaStage) -> None:
+    """What it has acknowledged itself is here, whatever else is missing."""
+    client = await stage.client()
+    for peer in stage.peers:
+        await misses_a_write(stage, client, peer)
+    stage.path.set_catching_up(Missing.WRITES)
+    assert await served_by(stage, client) is stage
+
+
+async def test_an_old_value_is_better_than_none_but_nothing_is_not(stage: ReplicaStage) -> None:
+    for peer in stage.peers:
+        await peer.stop()
+    await stage.until(lambda: not any(link.is_up for link in stage.mesh.links))
+    client = await stage.client()
+    stage.path.set_catching_up(Missing.EVERYTHING)
+    with pytest.raises(hiredis.ReplyError):
+        raise await client.call("GET", "k")
+    stage.path.set_catching_up(Missing.WRITES)
+    assert await served_by(stage, client) is stage
+
+
+async def test_a_datastore_that_was_silent_has_taken_no_writes(tmp_path: Path) -> None:
+    async with ReplicaStage.open(tmp_path, peer_silence_ms=50) as stage:
+        told: list[bool] = []
+        stage.path.set_on_store_back(lambda: (stage.path.set_catching_up(Missing.WRITES), told.append(True)))
+        client = await stage.client()
+        client.send("GET", "k")
+        await stage.store.request()
+        first = stage.peers[0]
+        first.reply(await first.request(), b"$3\r\nnew\r\n")  # it has been silent for long enough
+        assert await client.reply() == b"new"
+        stage.store.reply(b"$3\r\nold\r\n")
+        await stage.until(lambda: told)
+        assert await served_by(stage, client) is first
+
+
+async def test_the_reply_to_a_count_comes_from_a_replica_that_has_them_all(stage: ReplicaStage) -> None:
+    client = await stage.client()
+    stage.path.set_catching_up(Missing.WRITES)
+    client.send("INCR", "k")
+    await stage.store.request()
+    stage.store.reply(b":1\r\n")
+    first = stage.peers[0]
+    first.reply(await first.request(), b":8\r\n")
+    assert await client.reply() == 8
+
+
+async def test_a_stop_that_a_timer_sees_first_is_one_too(stage: ReplicaStage) -> None:
+    stops: list[bool] = []
+    stage.path.set_on_stall(lambda: stops.append(True), 1)
+    end_s = time.monotonic() + 0.002
+    while time.monotonic() < end_s:
+        pass
+    stage.path.beat()
+    assert stops == [True]
