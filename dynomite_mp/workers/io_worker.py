@@ -14,6 +14,7 @@ import logging
 import math
 import os
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -31,7 +32,7 @@ from dynomite_mp.ipc.wiring import Endpoint
 from dynomite_mp.proto.resp import set_max_bulk_bytes
 from dynomite_mp.workers.base import Worker, WorkerContext
 from dynomite_mp.workers.cluster_view import ClusterView, peer_rows
-from dynomite_mp.workers.conn import Listener
+from dynomite_mp.workers.conn import Listener, Timer
 from dynomite_mp.workers.data_path import GROUP_RESP2, GROUP_RESP3
 from dynomite_mp.workers.datastore_link import DatastoreLink
 from dynomite_mp.workers.io_gauges import IoGauges
@@ -46,8 +47,9 @@ from dynomite_mp.workers.way_back import WayBack
 
 log = logging.getLogger("dynomite_mp.io")
 
-TICK_S = 0.010
-PRESSURE_S = 0.1
+TICK_MS = 10  # while anything is in flight
+PRESSURE_MS = 100
+TICK_S = TICK_MS / 1000
 ACCEPT_PAUSE_S = 0.1
 SKEW_REPORT_S = 60.0
 CALL_ID_BITS = 40  # ids of calls do not repeat after a restart of this process
@@ -94,6 +96,10 @@ class IoWorker(Worker):
             shard_count=config.io_workers,
             datastore_connections=config.datastore_connections,
         )
+        self._timer = Timer(self._path, self._on_timer)
+        self._timer_ms = 0
+        self._is_ticking = False
+        self._next_pressure_s = 0.0
         self._spill = SpillDirectory(context.runtime_dir / "spill", config.spill_limit_bytes)
         self._configure(config)
         self._listeners: list[Listener] = []
@@ -232,7 +238,7 @@ class IoWorker(Worker):
             self._loop.call_later(FIRST_CATCH_UP_S, self._open_clients)
         else:
             self._open_clients()
-        self._loop.call_later(PRESSURE_S, self._on_pressure_timer)
+        self._set_timer(TICK_MS if self._is_ticking else PRESSURE_MS)
 
     def _open_clients(self) -> None:
         """Clients are accepted from now on; those that came before have waited in the socket's queue."""
@@ -366,19 +372,30 @@ class IoWorker(Worker):
         self._loop.call_soon(self._path.turn)
 
     def _schedule_tick(self) -> None:
-        self._loop.call_later(TICK_S, self._on_tick)
+        self._is_ticking = True
+        self._set_timer(TICK_MS)
 
-    def _on_tick(self) -> None:
-        if self._path.tick():
-            self._schedule_tick()
+    def _set_timer(self, period_ms: int) -> None:
+        if period_ms != self._timer_ms:
+            self._timer_ms = period_ms
+            self._timer.every(period_ms)
 
-    def _on_pressure_timer(self) -> None:
+    def _on_timer(self) -> None:
+        if self._is_ticking:
+            self._is_ticking = self._path.tick()
+        now_s = time.monotonic()
+        if now_s >= self._next_pressure_s:
+            self._next_pressure_s = now_s + (PRESSURE_MS - TICK_MS / 2) / 1000
+            self._relieve_pressure()
+            if not self._is_ticking:
+                self._set_timer(PRESSURE_MS)
+
+    def _relieve_pressure(self) -> None:
         self._path.relieve_pressure()
         self._path.beat()
         self._path.expire_calls()
         self._tell_ready(again=False)
         self._path.expire_holds()
-        self._loop.call_later(PRESSURE_S, self._on_pressure_timer)
 
     def drain_ring(self, sender: Endpoint, ring: SpscRing) -> int:
         if sender.role is not Role.IO:
