@@ -14,7 +14,6 @@ import logging
 import math
 import os
 import socket
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -32,11 +31,12 @@ from dynomite_mp.ipc.wiring import Endpoint
 from dynomite_mp.proto.resp import set_max_bulk_bytes
 from dynomite_mp.workers.base import Worker, WorkerContext
 from dynomite_mp.workers.cluster_view import ClusterView, peer_rows
-from dynomite_mp.workers.conn import Listener, Timer
+from dynomite_mp.workers.conn import Listener
 from dynomite_mp.workers.data_path import GROUP_RESP2, GROUP_RESP3
 from dynomite_mp.workers.datastore_link import DatastoreLink
 from dynomite_mp.workers.io_gauges import IoGauges
 from dynomite_mp.workers.io_path import IoPath
+from dynomite_mp.workers.io_timer import IoTimer
 from dynomite_mp.workers.peer_cipher import node_key, secured_by
 from dynomite_mp.workers.peer_mesh import PeerLink, PeerMesh, count_peer_change
 from dynomite_mp.workers.remote_lane import RemoteLane
@@ -47,9 +47,7 @@ from dynomite_mp.workers.way_back import WayBack
 
 log = logging.getLogger("dynomite_mp.io")
 
-TICK_MS = 10  # while anything is in flight
-PRESSURE_MS = 100
-TICK_S = TICK_MS / 1000
+POLL_S = 0.010
 ACCEPT_PAUSE_S = 0.1
 SKEW_REPORT_S = 60.0
 CALL_ID_BITS = 40  # ids of calls do not repeat after a restart of this process
@@ -88,7 +86,7 @@ class IoWorker(Worker):
         topology = self._view.topology
         self._path = IoPath(
             self._schedule_turn,
-            self._schedule_tick,
+            lambda: self._timer.start_ticking(),
             context.port.slab,
             self._sessions,
             RouteTable(topology),
@@ -96,10 +94,7 @@ class IoWorker(Worker):
             shard_count=config.io_workers,
             datastore_connections=config.datastore_connections,
         )
-        self._timer = Timer(self._path, self._on_timer)
-        self._timer_ms = 0
-        self._is_ticking = False
-        self._next_pressure_s = 0.0
+        self._timer = IoTimer(self._path, self._relieve_pressure)
         self._spill = SpillDirectory(context.runtime_dir / "spill", config.spill_limit_bytes)
         self._configure(config)
         self._listeners: list[Listener] = []
@@ -238,7 +233,7 @@ class IoWorker(Worker):
             self._loop.call_later(FIRST_CATCH_UP_S, self._open_clients)
         else:
             self._open_clients()
-        self._set_timer(TICK_MS if self._is_ticking else PRESSURE_MS)
+        self._timer.start()
 
     def _open_clients(self) -> None:
         """Clients are accepted from now on; those that came before have waited in the socket's queue."""
@@ -255,7 +250,7 @@ class IoWorker(Worker):
         self._path.begin_drain()
         end = self._loop.time() + deadline_s
         while self._path.clients and self._loop.time() < end:
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(POLL_S)
         self._mesh.close()
         for link in self._links:
             link.close()
@@ -352,7 +347,7 @@ class IoWorker(Worker):
     def _confirm_leading(self, nonce: int, is_known: bool, epoch: int) -> None:
         """What was begun before is finished first."""
         if self._path.leads_of(epoch):
-            self._loop.call_later(TICK_S, self._confirm_leading, nonce, is_known, epoch)
+            self._loop.call_later(POLL_S, self._confirm_leading, nonce, is_known, epoch)
         else:
             self.proxies.replication.leading_seen(nonce, is_known)
 
@@ -370,25 +365,6 @@ class IoWorker(Worker):
 
     def _schedule_turn(self) -> None:
         self._loop.call_soon(self._path.turn)
-
-    def _schedule_tick(self) -> None:
-        self._is_ticking = True
-        self._set_timer(TICK_MS)
-
-    def _set_timer(self, period_ms: int) -> None:
-        if period_ms != self._timer_ms:
-            self._timer_ms = period_ms
-            self._timer.every(period_ms)
-
-    def _on_timer(self) -> None:
-        if self._is_ticking:
-            self._is_ticking = self._path.tick()
-        now_s = time.monotonic()
-        if now_s >= self._next_pressure_s:
-            self._next_pressure_s = now_s + (PRESSURE_MS - TICK_MS / 2) / 1000
-            self._relieve_pressure()
-            if not self._is_ticking:
-                self._set_timer(PRESSURE_MS)
 
     def _relieve_pressure(self) -> None:
         self._path.relieve_pressure()
