@@ -26,6 +26,7 @@ cdef class DataPath(PollSet):
         self.sessions = sessions
         self.lingering = []
         self.timeout_ns = self.silence_ns = 5000000000
+        self.gather_bytes = 16384       # what Redis reads at once; more need not wait for company
         self.client_soft_bytes = 8 << 20
         self.client_hard_bytes = 1 << 30
         self.datastore_bytes = 256 << 20
@@ -50,6 +51,10 @@ cdef class DataPath(PollSet):
 
     cdef int target_reply(self, Conn target, Slot* slot, const char* p, size_t n, bint is_error) except -1:
         """The reply for the oldest slot; the slot has left the queue."""
+        raise NotImplementedError
+
+    cdef int target_later(self, Conn target, Slot* slot, bytes data, const char* p, size_t n) except -1:
+        """The reply of a request that left its slot before; n == 0: it will not come. `data` are its bytes."""
         raise NotImplementedError
 
     cdef int target_expired(self, Conn target, Slot* slot, const char* p, size_t n) except -1:

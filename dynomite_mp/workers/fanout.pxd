@@ -74,5 +74,7 @@ cdef class Fanout(Writes):
     cdef int target_silent(self, TargetConn conn) except -1
 
 
+# Error replies that mean that the datastore was not asked.
+cdef bint says_unreachable(const char* p, size_t n) noexcept nogil
 # Error replies that are certain: nothing was executed.
 cdef bint says_unasked(const char* p, size_t n) noexcept nogil

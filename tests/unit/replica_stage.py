@@ -106,8 +106,8 @@ class AskingPeer:
 class ReplicaStage(Stage):
     """Racks r1 (this node), r2 and r3 of one datacenter, a node each."""
 
-    def __init__(self, directory: Path, connections: int = 1) -> None:
-        super().__init__(directory, connections)
+    def __init__(self, directory: Path, connections: int = 1, gather_bytes: int = 0) -> None:
+        super().__init__(directory, connections, gather_bytes)
         self.peers = [PlayedPeer(self._moved), PlayedPeer(self._moved)]
         self.port = self._fabric.port(Role.IO)
         self.proxies = Proxies(self.port)
@@ -127,10 +127,10 @@ class ReplicaStage(Stage):
         self.mesh.swap(self.topology())
         await self.until(self.mesh.all_up)
 
-    def new_lane(self) -> RemoteLane:
+    def new_lane(self, write_wait_ms: int = 1000) -> RemoteLane:
         return RemoteLane(
             self.port.outbound[REPLICATION], self.port.doorbell_of(REPLICATION), self.proxies.to(REPLICATION).outbox,
-            self.slab, worker_index=0, boot=1, read_wait_ms=1000, write_wait_ms=1000,
+            self.slab, worker_index=0, boot=1, read_wait_ms=1000, write_wait_ms=write_wait_ms,
         )  # fmt: skip
 
     def topology(self, *, with_neighbour: bool = False) -> Topology:
