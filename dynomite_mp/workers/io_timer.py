@@ -1,4 +1,4 @@
-"""When an io worker looks at its deadlines and at its memory: one timer of the kernel, quick while anything is in flight.
+"""When an io worker looks at its deadlines and its memory: one timer of the kernel, quick while anything is in flight.
 
     IoPath --schedule_tick--> start_ticking()        every 10 ms: IoPath.tick(), until it says that nothing is in flight
                               Timer -- _on_expiry()
