@@ -78,11 +78,9 @@ class IoWorker(Worker):
         self._view = ClusterView.configured(config)
         self._topology_answer = TopologyAnswer(context.slab_name, config, self._view)
         self._sessions = Sessions(
-            listen=str(config.listen),
-            worker_index=context.index,
-            worker_count=config.io_workers,
+            listen=str(config.listen), worker_index=context.index, worker_count=config.io_workers,
             topology=self._topology_answer,
-        )
+        )  # fmt: skip
         topology = self._view.topology
         self._path = IoPath(
             self._schedule_turn,
