@@ -45,9 +45,10 @@ from dynomite_mp.proto.resp cimport RequestScan, next_request, request_scan_rese
 from dynomite_mp.proto.wire_errors cimport error_text
 from dynomite_mp.workers.data_path cimport GROUP_RESP2, HOLD, REFUSED, TAKEN
 from dynomite_mp.workers.fanout cimport (
-    AS_BEFORE, DOWN, OUT_UNREACHABLE, OUT_UNSENT, Fanout, says_unasked,
+    AS_BEFORE, DOWN, OUT_UNREACHABLE, OUT_UNSENT, Fanout,
 )
 from dynomite_mp.workers.peer_out_conn cimport PeerOutConn
+from dynomite_mp.workers.refusals cimport says_unasked
 from dynomite_mp.workers.remote_lane cimport ACK_NONE
 from dynomite_mp.workers.request cimport REQUEST_WAITING, Probed, Request, request_new, request_release
 from dynomite_mp.workers.writes cimport HINT_MISSED, HINT_UNKNOWN
