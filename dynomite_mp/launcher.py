@@ -32,8 +32,6 @@ LAZY_IMPORTS = (
     "encodings.idna",
     "setproctitle",
     "yaml",
-    "dynomite_mp.workers.admin_http",
-    "dynomite_mp.workers.node_source",
 )
 
 

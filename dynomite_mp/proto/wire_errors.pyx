@@ -105,8 +105,8 @@ cdef void append_text(Buf* out, const char* text) noexcept nogil:
     buf_append(out, text, n)
 
 
-cdef void append_quoted(Buf* out, const char* p, size_t n, bint upper) noexcept nogil:
-    # What a client sent, made harmless and, as Redis does, up to a null; room is reserved by the caller.
+cdef size_t append_quoted(Buf* out, const char* p, size_t n, bint upper) noexcept nogil:
+    # What a client sent, made harmless and, as Redis does, up to a null; room is reserved by the caller. Its length.
     cdef char* to = buf_tail(out)
     cdef size_t i
     cdef char c
@@ -123,6 +123,7 @@ cdef void append_quoted(Buf* out, const char* p, size_t n, bint upper) noexcept 
             c -= 32
         to[i] = c
     buf_produce(out, n)
+    return n
 
 
 cdef int append_unknown_command(Buf* out, const char* p, const RequestScan* s) noexcept nogil:
@@ -141,9 +142,8 @@ cdef int append_unknown_command(Buf* out, const char* p, const RequestScan* s) n
         if arg.len > QUOTED_BYTES - quoted:
             arg.len = QUOTED_BYTES - quoted
         append_text(out, b"'")
-        append_quoted(out, p + arg.off, arg.len, False)
+        quoted += append_quoted(out, p + arg.off, arg.len, False) + 3
         append_text(out, b"' ")
-        quoted += arg.len + 3
     append_text(out, b"\r\n")
     return 0
 

@@ -8,30 +8,26 @@ the datastore and nothing in the data path waits for it; it may die at any time.
                                    +---> SupervisorLink --COMMAND--> supervisor --CONTROL set--> all workers
                                               ^                                                     |
                                               +------------------- COMMAND_RESULT, CONTROL set -----+
-
-The HTTP server and all that it needs are imported when the process starts, after the fork: no other process of the
-node pays for them.
 """
 
 import asyncio
 import itertools
 import os
 import socket
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+from aiohttp import web
 
 from dynomite_mp.ipc.proxies import SupervisorProxy
 from dynomite_mp.ipc.slab import Slab
+from dynomite_mp.workers import admin_http
+from dynomite_mp.workers.admin_http import ConnectionGate
 from dynomite_mp.workers.base import Worker, WorkerContext
 from dynomite_mp.workers.cluster_view import ClusterView
 from dynomite_mp.workers.live_settings import LiveSettings
 from dynomite_mp.workers.node_figures import identity_of
+from dynomite_mp.workers.node_source import SlabSource
 from dynomite_mp.workers.rest_routes import CommandRefused, RestService
-
-if TYPE_CHECKING:
-    from aiohttp import web
-
-    from dynomite_mp.workers.admin_http import ConnectionGate
-    from dynomite_mp.workers.node_source import SlabSource
 
 COMMAND_DEADLINE_S: Final = 5.0
 REFUSALS: Final = frozenset({403, 503})
@@ -80,9 +76,6 @@ class AdminWorker(Worker):
         self._source: SlabSource | None = None
 
     async def start(self) -> None:
-        from dynomite_mp.workers import admin_http
-        from dynomite_mp.workers.node_source import SlabSource
-
         slab = Slab.open(self.context.slab_name)
         identity = identity_of(self.config, slab.created_at_ns / 1e9, os.environ)
         self._source = SlabSource(slab, identity, ClusterView.configured(self.config))

@@ -20,7 +20,8 @@ Invariants:
   schedules one;
 - a Conn pointer held by epoll or by the dirty list stays valid until the end of the turn: closed connections
   wait in the graveyard;
-- buffers are never moved per send; they have read and write offsets.
+- buffers are never moved per send; they have read and write offsets;
+- the GIL is kept over system calls: none of them waits, and giving it back would cost more than they do.
 """
 
 import errno
@@ -149,8 +150,7 @@ cdef class PollSet:
         cdef uint64_t started
         self.turn_scheduled = False
         self.in_turn = True
-        with nogil:
-            count = epoll_wait(self.fd, self.events, EVENTS_PER_TURN, 0)
+        count = epoll_wait(self.fd, self.events, EVENTS_PER_TURN, 0)
         started = self.read_clock()
         self.turns += 1
         if self.stall_ns and started > self.beat_ns + self.stall_ns:
@@ -325,10 +325,9 @@ cdef class Conn:
         room = self.inbuf.cap - self.inbuf.tail
         if room > READ_CHUNK_BYTES:
             room = READ_CHUNK_BYTES
-        with nogil:
-            got = c_recv(self.fd, self.inbuf.data + self.inbuf.tail, room, MSG_DONTWAIT)
-            if got < 0:
-                error = c_errno
+        got = c_recv(self.fd, self.inbuf.data + self.inbuf.tail, room, MSG_DONTWAIT)
+        if got < 0:
+            error = c_errno
         if got > 0:
             self.reads_much = <size_t>got == room or (self.reads_much and got > FIRST_READ_BYTES)
             self.inbuf.tail += <size_t>got
@@ -359,10 +358,9 @@ cdef class Conn:
                 self.update_mask()
             self.after_flush()
             return
-        with nogil:
-            sent = c_send(self.fd, buf_ptr(self.sendbuf) + skip, n, MSG_NOSIGNAL | MSG_DONTWAIT)
-            if sent < 0:
-                error = c_errno
+        sent = c_send(self.fd, buf_ptr(self.sendbuf) + skip, n, MSG_NOSIGNAL | MSG_DONTWAIT)
+        if sent < 0:
+            error = c_errno
         if sent < 0:
             if error != EAGAIN and error != EINTR and error != ENOBUFS:
                 self.close_now(error)

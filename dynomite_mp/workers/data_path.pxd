@@ -38,6 +38,7 @@ cdef class DataPath(PollSet):
     cdef bint holds_writes          # the datastore is given nothing for now: state WRITES_ONLY
     cdef uint64_t timeout_ns
     cdef uint64_t silence_ns
+    cdef uint64_t remote_wait_ns    # how long a write may wait for other datacenters
     cdef size_t client_soft_bytes
     cdef size_t client_hard_bytes
     cdef size_t datastore_bytes
@@ -49,6 +50,7 @@ cdef class DataPath(PollSet):
     cdef int protocol_error(self, Conn source, uint16_t code) except -1
     cdef void stop_waiting(self, Conn source) noexcept
     cdef int target_reply(self, Conn target, Slot* slot, const char* p, size_t n, bint is_error) except -1
+    cdef int target_later(self, Conn target, Slot* slot, bytes data, const char* p, size_t n) except -1
     cdef int target_expired(self, Conn target, Slot* slot, const char* p, size_t n) except -1
     cdef int target_lost(self, Conn target, Slot* slot, const char* p, size_t n) except -1
     cdef int target_changed(self, Conn target) except -1

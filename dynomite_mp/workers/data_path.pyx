@@ -52,6 +52,10 @@ cdef class DataPath(PollSet):
         """The reply for the oldest slot; the slot has left the queue."""
         raise NotImplementedError
 
+    cdef int target_later(self, Conn target, Slot* slot, bytes data, const char* p, size_t n) except -1:
+        """The reply of a request that left its slot before; n == 0: it will not come. `data` are its bytes."""
+        raise NotImplementedError
+
     cdef int target_expired(self, Conn target, Slot* slot, const char* p, size_t n) except -1:
         """A deadline has passed; the hook takes the request out of the slot, which stays. p[:n] are its bytes."""
         raise NotImplementedError

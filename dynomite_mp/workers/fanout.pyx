@@ -30,8 +30,8 @@ from dynomite_mp.cluster.quorum cimport (
     reply_set_differing, reply_set_good, reply_set_keep, reply_set_kept, reply_set_new,
 )
 from dynomite_mp.cluster.route cimport (
-    NO_OWNER, PLAN_EACH_SAFE_QUORUM, PLAN_EFFECT, PLAN_LEAD, PLAN_LOCAL, PLAN_ONE_READ, PLAN_ONE_WRITE, PLAN_QUORUM,
-    RouteTable,
+    LEVEL_EACH_SAFE_QUORUM, NO_OWNER, PLAN_EACH_SAFE_QUORUM, PLAN_EFFECT, PLAN_LEAD, PLAN_LOCAL, PLAN_ONE_READ,
+    PLAN_ONE_WRITE, PLAN_QUORUM, RouteTable,
 )
 from dynomite_mp.cluster.write_table cimport NOTE_APPLY
 from dynomite_mp.proto.buffer cimport buf_len, buf_ptr
@@ -40,8 +40,8 @@ from dynomite_mp.proto.command_lookup cimport (
     ROUTING_RACK_OWNER, CommandRow, command_row,
 )
 from dynomite_mp.proto.dnode cimport (
-    DNODE_HEADER_MOST, DNODE_REQ, EXTENSION_FORCE_READ, EXTENSION_LEAD, EXTENSION_LEVEL_SHIFT, EXTENSION_MOST,
-    EXTENSION_NOT_EXECUTED, EXTENSION_STALE, Extension, encode_extension,
+    DNODE_HEADER_MOST, DNODE_REQ, EXTENSION_FORCE_READ, EXTENSION_LATER, EXTENSION_LEAD, EXTENSION_LEVEL_SHIFT,
+    EXTENSION_MOST, EXTENSION_NOT_EXECUTED, EXTENSION_STALE, Extension, encode_extension,
 )
 from dynomite_mp.proto.wire_errors cimport error_text
 from dynomite_mp.workers.conn cimport Conn
@@ -360,6 +360,8 @@ cdef class Fanout(Writes):
             extension.protocol = 3 if request.group == GROUP_RESP3 else 2
             if request.mode == PLAN_LEAD:
                 extension.flags = EXTENSION_LEAD | <uint32_t>request.level << EXTENSION_LEVEL_SHIFT
+                if request.level == LEVEL_EACH_SAFE_QUORUM:
+                    extension.flags |= EXTENSION_LATER
             elif request.is_forced:
                 extension.flags = EXTENSION_FORCE_READ
             data = own

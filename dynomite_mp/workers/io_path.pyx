@@ -287,8 +287,7 @@ cdef class IoPath(KeyHolds):
             source.queue.tail -= 1
             request_release(request)
             return self.hold(source, order_bucket(place.token), row.access == ACCESS_WRITE)
-        if place.conflict and not flags & (WITH_LOCAL_ONLY | WITH_FORWARD) and (
-                self.table.racks > 1 or self.table.owner(0, place.token) != self.table.local_node):
+        if place.conflict and not flags & (WITH_LOCAL_ONLY | WITH_FORWARD):
             source.follow(place.has_several or code == SPLIT, place.conflict == CONFLICT_LEAD)
         self.count_request(row, scan.pos)
         if source.in_flight_bytes > self.client_soft_bytes:

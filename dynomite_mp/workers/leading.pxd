@@ -44,7 +44,8 @@ cdef class Leading(Fanout):
                       const char* p, size_t n) except -1
     cdef int probed(self, Request* probe, int what, const char* reply, size_t reply_len) except -1
     cdef int ship(self, Request* request, const char* p, size_t n, const char* reply, size_t reply_len) except -1
-    cdef int ship_one(self, Request* request, const char* p, size_t n) except -1
+    cdef int ship_one(self, Request* request, const char* p, size_t n, bint is_refused) except -1
+    cdef int ship_far(self, Request* effect, const CommandRow* row, const char* p, size_t n) except -1
     cdef int shipped(self, Request* effect, int rack, int what) except -1
     cdef int finish_lead(self, Request* request, const char* reply, size_t reply_len) except -1
     cdef void close_lead(self, Request* request) noexcept

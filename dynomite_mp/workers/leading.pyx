@@ -21,7 +21,9 @@ Invariants:
 - effects of one key leave on one connection in the order of the datastore's replies;
 - when a leading node is lost, the first command of each key that another one leads makes the other racks copy the key:
   the lost one may have told its last effect to some of them;
-- a client has its reply only when every usable rack has the effect, so that the next lead has it too.
+- a client has its reply only when every usable rack has the effect, so that the next lead has it too; at
+  DC_EACH_SAFE_QUORUM only when most racks of every other datacenter have it as well (remote_verdict). What waits for
+  that makes no other reply of its peer connection wait: see EXTENSION_LATER in peer_in_conn.
 """
 
 from libc.stdio cimport snprintf
@@ -30,7 +32,7 @@ from libc.stdlib cimport calloc
 
 from dynomite_mp.cluster.lead cimport NO_LEAD
 from dynomite_mp.cluster.route cimport (
-    LEVEL_ONE, NO_OWNER, PLAN_EFFECT, PLAN_LEAD, PLAN_PROBE,
+    LEVEL_EACH_SAFE_QUORUM, LEVEL_ONE, LEVEL_SAFE_QUORUM, NO_OWNER, PLAN_EFFECT, PLAN_LEAD, PLAN_PROBE,
 )
 from dynomite_mp.proto.buffer cimport buf_append, buf_clear, buf_free, buf_init, buf_len, buf_ptr
 from dynomite_mp.proto.command_lookup cimport (
@@ -43,14 +45,16 @@ from dynomite_mp.proto.effects cimport (
 from dynomite_mp.proto.expiry cimport EXPIRY_ABSOLUTE, absolute_expiry
 from dynomite_mp.proto.resp cimport RequestScan, next_request, request_scan_reset
 from dynomite_mp.proto.wire_errors cimport error_text
+from dynomite_mp.workers.conn cimport Conn
 from dynomite_mp.workers.data_path cimport GROUP_RESP2, HOLD, REFUSED, TAKEN
 from dynomite_mp.workers.fanout cimport (
-    AS_BEFORE, DOWN, OUT_UNREACHABLE, OUT_UNSENT, Fanout,
+    AS_BEFORE, DOWN, OUT_ERROR, OUT_GOOD, OUT_UNREACHABLE, OUT_UNSENT, Fanout,
 )
 from dynomite_mp.workers.peer_out_conn cimport PeerOutConn
-from dynomite_mp.workers.refusals cimport says_unasked
-from dynomite_mp.workers.remote_lane cimport ACK_NONE
-from dynomite_mp.workers.request cimport REQUEST_WAITING, Probed, Request, request_new, request_release
+from dynomite_mp.workers.refusals cimport says_unasked, says_unreachable
+from dynomite_mp.workers.remote_lane cimport ACK_NONE, ACK_WRITE
+from dynomite_mp.workers.request cimport REQUEST_WAITING, Probed, Request, Slot, request_new, request_release
+from dynomite_mp.workers.target_conn cimport TargetConn
 from dynomite_mp.workers.writes cimport HINT_MISSED, HINT_UNKNOWN
 
 from dynomite_mp.enums import NodeState
@@ -116,6 +120,8 @@ cdef class Leading(Fanout):
         next_request(p, n, &scan)
         if conflict_of(row, p, &scan) != CONFLICT_LEAD or not self.all_can_lead(request.token):
             return AS_BEFORE
+        if request.level == LEVEL_EACH_SAFE_QUORUM and not self.table.has_remote:
+            request.level = LEVEL_SAFE_QUORUM
         request.mode = PLAN_LEAD
         request.klass = CLASS_LEAD
         request.conflict = CONFLICT_LEAD
@@ -309,6 +315,21 @@ cdef class Leading(Fanout):
             return 0
         return self.lost_lead(request, rack, p, n)
 
+    cdef int target_later(self, Conn target, Slot* slot, bytes data, const char* p, size_t n) except -1:
+        """What the lead says when the other datacenters have said."""
+        cdef Request* request = slot.request
+        cdef int what = OUT_GOOD
+        if n:
+            self.count_reply(<TargetConn>target, slot, n, p[0] == c"-")
+            if p[0] == c"-":
+                what = OUT_UNREACHABLE if says_unreachable(p, n) else OUT_ERROR
+        else:
+            what = OUT_UNREACHABLE
+            self.slab.add(self.cells.unreachable, 1)
+        self.outcome(request, slot.rack, what, p, n, data, len(data))
+        request_release(request)
+        return 0
+
     cdef void close_lead(self, Request* request) noexcept:
         """It has left nothing undone here."""
         if request.is_lead_open:
@@ -426,18 +447,21 @@ cdef class Leading(Fanout):
         while at < n:
             request_scan_reset(&scan)
             next_request(p + at, n - at, &scan)
-            self.ship_one(request, p + at, scan.pos)
+            self.ship_one(request, p + at, scan.pos, reply_len > 0 and reply[0] == c"-")
             at += scan.pos
         request.pending -= 1
         if request.pending == 0:
             self.finish_lead(request, reply, reply_len)
-        else:
+        elif request.state == REQUEST_WAITING:      # else another datacenter has failed it already
             self.keep_reserve(request, reply, reply_len)
         request_release(request)
         return 0
 
-    cdef int ship_one(self, Request* request, const char* p, size_t n) except -1:
-        """One request to the owners in the other racks, and one record for other datacenters."""
+    cdef int ship_one(self, Request* request, const char* p, size_t n, bint is_refused) except -1:
+        """One request to the owners in the other racks, and one record for other datacenters.
+
+        A script that failed here (is_refused) goes out as it is, for what it wrote before: it is to fail there too.
+        """
         cdef RequestScan scan
         cdef const CommandRow* row
         cdef Request* effect = request_new()
@@ -459,7 +483,7 @@ cdef class Leading(Fanout):
         effect.is_wide = request.is_wide
         self.stamp_effect(effect, request, effect_conflict(p, n))
         self.expect(effect)
-        effect.is_taken = True                      # this rack has it
+        effect.is_taken = not is_refused            # this rack has it
         for rack in range(self.table.racks):
             if rack == self.table.my_rack or self.table.owner(rack, request.token) == NO_OWNER:
                 continue
@@ -470,9 +494,40 @@ cdef class Leading(Fanout):
                 if effect.is_owed:
                     self.missed_by_owner(effect, rack, HINT_MISSED, p, n)
         if self.table.has_remote and self.remote is not None:
-            self.remote.send(effect, row, p, n, self.now_ns, ACK_NONE)
+            self.ship_far(effect, row, p, n)
         self.slab.add(self.cells.lead_effects, 1)
         request_release(effect)
+        return 0
+
+    cdef int ship_far(self, Request* effect, const CommandRow* row, const char* p, size_t n) except -1:
+        """One record for all other datacenters; at DC_EACH_SAFE_QUORUM the request waits for what they say."""
+        cdef Request* request = effect.parent
+        if request.level != LEVEL_EACH_SAFE_QUORUM:
+            self.remote.send(effect, row, p, n, self.now_ns, ACK_NONE)
+            return 0
+        effect.remote_pending = <uint16_t>self.table.remote_dcs
+        request.remote_pending += 1
+        if self.remote.send(effect, row, p, n, self.now_ns, ACK_WRITE) < 0:
+            self.remote_verdict(effect, False, NULL, 0)
+        return 0
+
+    cdef int remote_verdict(self, Request* request, bint is_good, const char* reply, size_t n) except -1:
+        """What another datacenter says; here of an effect."""
+        cdef Request* asked = request.parent
+        if request.mode != PLAN_EFFECT:
+            return Fanout.remote_verdict(self, request, is_good, reply, n)
+        if request.remote_pending == 0:
+            return 0
+        request.remote_pending = request.remote_pending - 1 if is_good else 0
+        if request.remote_pending:
+            return 0
+        asked.remote_pending -= 1
+        if not is_good:                             # never an error that would say that the lead has not executed
+            if n and not says_unreachable(reply, n):
+                return self.complete(asked, reply, n)
+            return self.fail(asked, E_NO_QUORUM)
+        if asked.remote_pending == 0 and asked.pending == 0 and asked.state == REQUEST_WAITING:
+            return self.use_reserve(asked) if asked.has_reserve else self.fail(asked, E_NO_MEMORY)
         return 0
 
     cdef int shipped(self, Request* effect, int rack, int what) except -1:
@@ -504,7 +559,11 @@ cdef class Leading(Fanout):
             missed &= missed - 1
             applied -= 1
         if request.level == LEVEL_ONE or applied >= racks // 2 + 1:
-            return self.complete(request, reply, reply_len)
+            if request.remote_pending == 0 or request.state != REQUEST_WAITING:
+                return self.complete(request, reply, reply_len)
+            if not request.has_reserve:             # the other datacenters have not said yet
+                self.keep_reserve(request, reply, reply_len)
+            return 0
         sentence = error_text(E_NO_QUORUM, &n)
         written = snprintf(text, TEXT_ROOM, b"%.*s (%d of %d racks applied it)\r\n", <int>n, sentence, applied, racks)
         self.slab.add(self.cells.no_quorum_writes, 1)

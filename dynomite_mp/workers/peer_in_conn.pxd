@@ -3,6 +3,7 @@ from libc.stdint cimport uint32_t
 
 from dynomite_mp.proto.dnode cimport DnodeScan
 from dynomite_mp.proto.resp cimport RequestScan
+from dynomite_mp.workers.request cimport RequestQueue
 from dynomite_mp.workers.source_conn cimport SourceConn
 
 
@@ -18,7 +19,10 @@ cdef class PeerInConn(SourceConn):
     cdef bint asks_lead             # the frame at hand is for the lead of its key, with this level:
     cdef uint32_t asked_level
 
+    cdef RequestQueue later         # requests whose reply comes out of order
+
     cdef int payload(self, const char** p, size_t* n) except -3
     cdef int open_secret(self, const char* p, size_t n) except -3
     cdef bint is_extension(self, const char* data) noexcept
     cdef int serve(self, const char* p, size_t n) except -1
+    cdef int reply_later(self) except -1

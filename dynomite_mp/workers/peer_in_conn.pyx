@@ -5,22 +5,32 @@ nodes may lie about their payload's length (reference 6.1), so there the request
 
 What it is not: it does not know what a request means, nor who owns a key.
 
-Invariant: a peer is never answered out of order and never closed for a request that cannot be served; a frame that
-cannot be decrypted is dropped, as a C node does.
+    7, flag LATER: waits for other datacenters  ------>
+    8, 9: anything                              ------>
+                                <------  7, flag LATER: its place in the order only;  8, 9
+                                <------  7: the reply, when there is one
+
+Invariants: a peer is answered in order, but for requests whose asker takes the reply out of order; these make nobody
+wait. A peer is never closed for a request that cannot be served; a frame that cannot be decrypted is dropped, as a C
+node does.
 """
 
 import logging
 
 from dynomite_mp.proto.buffer cimport buf_append, buf_consume, buf_len, buf_ptr, buf_shrink_idle
+from dynomite_mp.proto.command_lookup cimport CLASS_NONE
 from dynomite_mp.proto.dnode cimport (
     DNODE_ENCRYPTED, DNODE_GOSSIP_SYN, DNODE_HEADER_MOST, DNODE_REQ, DNODE_REQ_FORWARD, DNODE_RES, DNODE_VERSION_C,
-    DNODE_VERSION_OURS, EXTENSION_LEAD, EXTENSION_LEVEL_MASK, EXTENSION_LEVEL_SHIFT, EXTENSION_MOST, Extension,
-    decode_extension, dnode_payload_is_exact, dnode_scan_reset, encode_dnode, next_dnode,
+    DNODE_VERSION_OURS, EXTENSION_LATER, EXTENSION_LEAD, EXTENSION_LEVEL_MASK, EXTENSION_LEVEL_SHIFT, EXTENSION_MOST,
+    Extension, decode_extension, dnode_payload_is_exact, dnode_scan_reset, encode_dnode, next_dnode,
 )
 from dynomite_mp.proto.resp cimport FRAME_ERROR, FRAME_MORE, FRAME_OK, next_request, request_scan_reset
 from dynomite_mp.workers.conn cimport REQUESTS_PER_TURN
 from dynomite_mp.workers.data_path cimport GROUP_RESP2, GROUP_RESP3, HOLD, DataPath
-from dynomite_mp.workers.request cimport Request
+from dynomite_mp.workers.request cimport (
+    REQUEST_ANSWERED, REQUEST_DONE, REQUEST_WAITING, Request, queue_free, queue_head, queue_init, queue_len, queue_push,
+    request_new, request_release,
+)
 from dynomite_mp.workers.source_conn cimport SourceConn
 
 cdef extern from "<sys/epoll.h>" nogil:
@@ -50,6 +60,12 @@ cdef class PeerInConn(SourceConn):
         request_scan_reset(&self.scan)
         path.add(self, EPOLLIN)
         path.peer_opened(self, 1)
+
+    def __cinit__(self, *args):
+        queue_init(&self.later)
+
+    def __dealloc__(self):
+        queue_free(&self.later)
 
     cdef int feed(self) except -1:
         cdef int budget = REQUESTS_PER_TURN
@@ -152,6 +168,7 @@ cdef class PeerInConn(SourceConn):
     cdef int serve(self, const char* p, size_t n) except -1:
         cdef Extension extension
         cdef const char* data = buf_ptr(&self.inbuf) + self.head.data_off
+        cdef int taken
         self.version_seen = self.head.version
         self.frame_id = self.head.id
         self.group = GROUP_RESP2
@@ -168,8 +185,47 @@ cdef class PeerInConn(SourceConn):
             self.group = GROUP_RESP3 if extension.protocol == 3 else GROUP_RESP2
             self.asks_lead = extension.flags & EXTENSION_LEAD != 0
             self.asked_level = extension.flags >> EXTENSION_LEVEL_SHIFT & EXTENSION_LEVEL_MASK
-            return self.path.handle_peer(self, p, &self.scan, self.head.type == DNODE_REQ_FORWARD, &extension)
+            taken = self.path.handle_peer(self, p, &self.scan, self.head.type == DNODE_REQ_FORWARD, &extension)
+            if extension.flags & EXTENSION_LATER and taken != HOLD:
+                self.reply_later()
+            return taken
         return self.path.handle_peer(self, p, &self.scan, self.head.type == DNODE_REQ_FORWARD, NULL)
+
+    cdef int reply_later(self) except -1:
+        """The request that was queued last gives up its place, unless it has been answered."""
+        cdef Request* request
+        cdef Request* place
+        if queue_len(&self.queue) == 0:
+            return 0
+        request = self.queue.items[(self.queue.tail - 1) & self.queue.mask]
+        if request.state != REQUEST_WAITING or request.origin_id != self.frame_id:
+            return 0
+        place = request_new()
+        if place == NULL or queue_push(&self.later, request) < 0:
+            raise MemoryError
+        place.refs = 1
+        place.klass = CLASS_NONE
+        place.client = <void*>self
+        place.origin_id = request.origin_id
+        place.reply_marks = EXTENSION_LATER
+        place.state = REQUEST_DONE
+        self.queue.items[(self.queue.tail - 1) & self.queue.mask] = place
+        self.settle(request)                        # it does not count to the budget that would stop the others
+        request.size = 0
+        request.is_later = True
+        if queue_len(&self.queue) == 1:
+            self.flush_done()
+        self.poll.mark_dirty(self)
+        return 0
+
+    cdef int emit_later(self, Request* request, const char* p, size_t n) except -1:
+        request.state = REQUEST_ANSWERED
+        self.emit(request, p, n)
+        while queue_len(&self.later) and queue_head(&self.later).state == REQUEST_ANSWERED:
+            request = queue_head(&self.later)
+            self.later.head += 1
+            request_release(request)
+        return 0
 
     cdef int emit(self, Request* request, const char* p, size_t n) except -1:
         """A reply as a frame that echoes the request's id."""
@@ -197,7 +253,18 @@ cdef class PeerInConn(SourceConn):
         self.path.slab.add(self.path.cells.dnode_response_bytes, head_len + n)
         return 0
 
+    cdef void after_flush(self):
+        if queue_len(&self.later) == 0:
+            SourceConn.after_flush(self)
+
     cdef void on_closed(self, int error):
+        cdef Request* request
         self.detach_requests()
+        while queue_len(&self.later):
+            request = queue_head(&self.later)
+            self.later.head += 1
+            request.client = NULL
+            request.state = REQUEST_ANSWERED
+            request_release(request)
         self.path.slab.add(self.path.cells.dnode_err if error else self.path.cells.dnode_eof, 1)
         self.path.peer_opened(self, -1)

@@ -8,6 +8,11 @@ from dynomite_mp.workers.request cimport Slot
 from dynomite_mp.workers.target_conn cimport TargetConn
 
 
+cdef class LaterReply:
+    cdef Slot slot
+    cdef bytes data
+
+
 cdef class PeerOutConn(TargetConn):
     cdef public int node            # its place in the route table, -1: not part of the topology any more
     cdef readonly int index
@@ -24,9 +29,13 @@ cdef class PeerOutConn(TargetConn):
     cdef object cipher              # dnode_crypto.LinkCipher, None on a plain link
     cdef bint key_sent
     cdef Buf wire                   # encrypted bytes on their way; outbuf keeps the plain ones
+    cdef dict later                 # id: LaterReply, in the order in which they were asked
 
     cdef Slot* enqueue_frame(self, char* head, int type, const char* data, size_t data_len,
                              const char* p, size_t n) noexcept
     cdef Slot* enqueue_secret(self, int type, const char* data, size_t data_len, const char* p, size_t n)
     cdef int read_extension(self) except -1
     cdef int match(self, const char* p, size_t n) except -1
+    cdef int keep_later(self, Slot* slot, uint64_t id) except -1
+    cdef int match_later(self, uint64_t id, const char* p, size_t n) except -1
+    cdef int give_up_later(self, uint64_t asked_before_ns) except -1

@@ -2,6 +2,9 @@ from dynomite_mp.workers.data_path import DataPath
 from dynomite_mp.workers.peer_cipher import LinkCipher
 from dynomite_mp.workers.target_conn import TargetConn
 
+class LaterReply:
+    """A request that is answered out of order."""
+
 class PeerOutConn(TargetConn):
     """A connection to another node; the index is its place among those to the same node."""
 

@@ -9,7 +9,8 @@ What it is not: see target_conn for deadlines, silence and loss; it does not kno
     outbuf (encrypted link)  payload payload ...                   kept for the case of loss; `wire` is what is sent
 
 Invariants (reference 6.4): an id is the place of its slot in the queue; a reply with a smaller id belongs to the past
-and is dropped; a larger one means that those before it will get none.
+and is dropped; a larger one means that those before it will get none. One of ours may give the slot back first (flag
+LATER) and reply with the same id when it can; then the request waits in `later`, and no other one behind it.
 """
 
 import logging
@@ -18,8 +19,8 @@ from libc.stdint cimport uint64_t
 
 from dynomite_mp.proto.buffer cimport buf_append, buf_consume, buf_free, buf_init, buf_len, buf_ptr, buf_shrink_idle
 from dynomite_mp.proto.dnode cimport (
-    DNODE_ENCRYPTED, DNODE_REQ, DNODE_RES, DNODE_VERSION_C, DNODE_VERSION_OURS, Extension, decode_extension,
-    dnode_payload_is_exact, dnode_scan_reset, encode_dnode, next_dnode,
+    DNODE_ENCRYPTED, DNODE_REQ, DNODE_RES, DNODE_VERSION_C, DNODE_VERSION_OURS, EXTENSION_LATER, Extension,
+    decode_extension, dnode_payload_is_exact, dnode_scan_reset, encode_dnode, next_dnode,
 )
 from dynomite_mp.proto.resp cimport FRAME_ERROR, FRAME_MORE, next_reply, reply_scan_reset
 from dynomite_mp.workers.data_path cimport DataPath
@@ -34,6 +35,10 @@ cdef enum:
     PING_BYTES = 14
 
 
+cdef class LaterReply:
+    """A request that is answered out of order, as it stood in its slot, and its bytes."""
+
+
 cdef class PeerOutConn(TargetConn):
     def __init__(self, DataPath path, owner, int node, int index, bint same_dc, cipher):
         self.poll = path
@@ -44,6 +49,7 @@ cdef class PeerOutConn(TargetConn):
         self.same_dc = same_dc
         self.cipher = cipher
         buf_init(&self.wire)
+        self.later = {}
         if cipher is not None:
             self.sendbuf = &self.wire
         dnode_scan_reset(&self.head)
@@ -177,13 +183,59 @@ cdef class PeerOutConn(TargetConn):
                 self.path.target_lost(self, &slot, buf_ptr(&self.outbuf), slot.size)
             self.let_go(&slot)
         if slots_len(&self.slots) == 0 or id < self.slots.head + 1:
-            self.path.target_mismatch(self)
-            return 0
+            return self.match_later(id, p, n)
         if self.take(&slot):
             return 0
         if slot.kind == SLOT_HANDSHAKE:
             self.handshake_reply(p, n)
+        elif self.reply_marks & EXTENSION_LATER:
+            self.keep_later(&slot, id)
         elif slot.kind == SLOT_REQUEST:
             self.path.target_reply(self, &slot, p, n, n > 0 and p[0] == c"-")
         self.let_go(&slot)
         return 0
+
+    # ---- replies out of order
+
+    cdef int keep_later(self, Slot* slot, uint64_t id) except -1:
+        """Its place in the order has come; what its bytes are needed for comes with the reply, or with its loss."""
+        cdef LaterReply later
+        if slot.request == NULL:                    # expired; it will be passed over
+            return 0
+        later = LaterReply.__new__(LaterReply)
+        later.slot = slot[0]
+        later.data = buf_ptr(&self.outbuf)[slot.head_len:slot.size]
+        self.later[id] = later
+        self.path.in_flight += 1
+        return 0
+
+    cdef int match_later(self, uint64_t id, const char* p, size_t n) except -1:
+        """A reply that is not owed to a slot any more."""
+        cdef LaterReply later = self.later.pop(id, None)
+        if later is None:
+            self.path.target_mismatch(self)
+            return 0
+        self.path.in_flight -= 1
+        return self.path.target_later(self, &later.slot, later.data, p, n)
+
+    cdef int give_up_later(self, uint64_t asked_before_ns) except -1:
+        """The oldest first: none of them will be answered."""
+        cdef LaterReply later
+        for id in list(self.later):
+            later = self.later[id]
+            if later.slot.queued_ns >= asked_before_ns:
+                break
+            del self.later[id]
+            self.path.in_flight -= 1
+            self.path.target_later(self, &later.slot, later.data, NULL, 0)
+        return 0
+
+    cdef int expire(self, uint64_t timeout_ns) except -1:
+        TargetConn.expire(self, timeout_ns)
+        if self.later and self.poll.now_ns > timeout_ns + self.path.remote_wait_ns:
+            self.give_up_later(self.poll.now_ns - timeout_ns - self.path.remote_wait_ns)
+        return 0
+
+    cdef void on_closed(self, int error):
+        TargetConn.on_closed(self, error)
+        self.give_up_later(<uint64_t>0 - 1)

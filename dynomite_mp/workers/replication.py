@@ -29,6 +29,7 @@ from dynomite_mp.workers.cluster_view import ClusterView, lag_rows, peer_rows
 from dynomite_mp.workers.datastore_client import DatastoreClient
 from dynomite_mp.workers.hint_lanes import HintLanes, now_ms
 from dynomite_mp.workers.key_copies import KeyCopies
+from dynomite_mp.workers.known_place import KnownPlace
 from dynomite_mp.workers.leadership import Leadership
 from dynomite_mp.workers.peer_calls import CallWays, PeerCalls
 from dynomite_mp.workers.peer_cipher import node_key, secured_by
@@ -44,6 +45,7 @@ from dynomite_mp.workers.warm_up import WarmUp
 log = logging.getLogger("dynomite_mp.replication")
 
 TICK_S = 0.010
+FIRST_BOOT = 1 << 16 | 1  # of a process, in a data directory that is new
 DRAIN_POLL_S = 0.010
 SYNC_MIN_S = 0.050
 
@@ -101,6 +103,7 @@ class ReplicationWorker(Worker):
         self.copies.owed = self.hints.pending
         self._rack_nodes = 1
         self._store = DatastoreClient(context.datastore)
+        self._place = KnownPlace(self.calls, has_gossip=config.enable_gossip, most_ms=config.catch_up_max_ms)
         self.returning = self._way_back()
         self.repairs = Repairs(context, self.calls, self.copies, self.hints)
         self._answers: set[asyncio.Task[None]] = set()
@@ -117,7 +120,10 @@ class ReplicationWorker(Worker):
             state_file=self.context.data_dir / "warm_up",
             own_rack_nodes=lambda: self._rack_nodes,
         )
-        returning.steps.append(warm_up.step)
+        store = self.context.datastore
+        if self.context.boot_id == FIRST_BOOT and store is not None and store.managed:
+            warm_up.mark_new()
+        returning.steps += [self._place.step, warm_up.step]
         return returning
 
     async def start(self) -> None:
@@ -236,6 +242,7 @@ class ReplicationWorker(Worker):
         self.copies.sources = self._sources(topology)
         self.repairs.swap(topology)
         self.returning.swap(topology)
+        self._place.swap(topology)
         self._rack_nodes = len(topology.local_rack.nodes)
 
     def _sources(self, topology: Topology) -> Sources:

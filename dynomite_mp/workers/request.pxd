@@ -46,7 +46,7 @@ cdef struct Request:
     uint64_t leads_tried            # racks that were asked to lead it and have not executed it
     uint64_t executed_ns            # when it went to this node's datastore
     uint64_t missed_racks           # of a request executed here: racks without its effect
-    uint16_t remote_pending         # other datacenters whose verdict is awaited
+    uint16_t remote_pending         # other datacenters whose verdict is awaited; PLAN_LEAD: effects that await theirs
     uint8_t klass                   # command class, for counters
     uint8_t state
     uint8_t shard                   # 1 + io worker it came from, 0 for a source of our own
@@ -73,6 +73,7 @@ cdef struct Request:
     uint8_t is_lead_open            # executed here and not finished: counted under lead_epoch
     uint8_t lead_epoch
     uint8_t is_executed             # class lead: it went to this node's datastore, not to another lead
+    uint8_t is_later                # of a peer: its reply comes when it comes, out of order
     uint8_t is_declined             # class lead: a rack that could lead said that it does not
     uint16_t put_off                # a read: how many racks did not take it because of what they may lack
     uint8_t is_forced               # a read that such a replica has to take

@@ -30,6 +30,7 @@ cdef class SourceConn(Conn):
     cdef readonly object address
 
     cdef int emit(self, Request* request, const char* p, size_t n) except -1
+    cdef int emit_later(self, Request* request, const char* p, size_t n) except -1
     cdef int deliver(self, Request* request, const char* p, size_t n) except -1
     cdef void set_pause(self, uint32_t bit) noexcept
     cdef void clear_pause(self, uint32_t bit)

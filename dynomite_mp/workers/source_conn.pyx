@@ -54,6 +54,8 @@ cdef class SourceConn(Conn):
             request_release(request)
             if queue_len(&self.queue):
                 self.flush_done()
+        elif request.is_later:
+            self.emit_later(request, p, n)
         else:
             if p != request.reply:                  # else it is the reply kept in reserve
                 free(request.reply)
@@ -70,6 +72,10 @@ cdef class SourceConn(Conn):
         self.check_limits()
         self.poll.mark_dirty(self)
         return 0
+
+    cdef int emit_later(self, Request* request, const char* p, size_t n) except -1:
+        """Hook of peer_in_conn: the reply of a request that has left the queue."""
+        raise NotImplementedError
 
     cdef int flush_done(self) except -1:
         """Replies that came early and whose turn it is now."""

@@ -27,7 +27,7 @@ from dynomite_mp.proto.command_lookup cimport (
     CONFLICT_LEAD, KEYS_NONE, CommandRow, command_lookup, command_row,
 )
 from dynomite_mp.proto.dnode cimport (
-    EXTENSION_ORIGIN, EXTENSION_RESENT, EXTENSION_STALE, EXTENSION_STAMP, Extension, encode_extension,
+    EXTENSION_LATER, EXTENSION_ORIGIN, EXTENSION_RESENT, EXTENSION_STALE, EXTENSION_STAMP, Extension, encode_extension,
 )
 from dynomite_mp.proto.resp cimport FRAME_OK, KeyWalk, RequestScan, Span, next_request, walk_key, walk_keys
 from dynomite_mp.workers.answers cimport Answers
@@ -190,11 +190,12 @@ cdef class Stamps(Answers):
 
     cdef size_t describe_reply(self, Request* request, char* data) noexcept:
         cdef Extension extension
-        if not self.is_stamping:
+        if not self.is_stamping and not request.reply_marks & EXTENSION_LATER:
             data[0] = c"d"
             return 1
         memset(&extension, 0, sizeof(Extension))
-        extension.clock = self.clock.reading(self.turn_unix_ns())
+        if self.is_stamping:
+            extension.clock = self.clock.reading(self.turn_unix_ns())
         extension.flags = request.reply_marks
         extension.protocol = 2 + request.group
         if request.reply_marks & EXTENSION_STALE:

@@ -2,7 +2,8 @@
 
 A step of the way back (workers.returning): meanwhile this node takes writes and serves no reads.
 
-    why       a warm-up was not finished (a file says so) | the datastore is not the one of before (run_id)
+    why       a warm-up was not finished, or none begun by a node whose data directory is new (a file says so)
+              | the datastore is not the one of before (run_id)
               | it holds less than half of what the other racks hold of its range | warm_up: force
     first     SCAN of every node of the rack that is the source --> keys of this node's range --> KeyCopies.copy
     then      SCAN of the own datastore --> EXISTS at the source --> KeyCopies.copy of what is not there: it is deleted
@@ -36,6 +37,7 @@ SCAN_COUNT: Final = 1000
 IN_FLIGHT: Final = 8  # SCAN pages whose keys are being copied
 ROUNDS: Final = 20
 ROUND_PAUSE_S: Final = 1.0
+NEW: Final = "this node is new"
 STORE_WAIT_S: Final = 30.0
 
 
@@ -63,6 +65,11 @@ class WarmUp:
         self._run_id = b""
         self._is_first = True
 
+    def mark_new(self) -> None:
+        """The datastore was just made, beside nothing: it is filled, whatever writes it gets before that begins."""
+        if self._mode is not WarmUpMode.OFF:
+            self._state_file.write_text(NEW + "\n")
+
     async def step(self, reason: str) -> None:
         """Fill the datastore if it needs it."""
         if self._mode is WarmUpMode.OFF or not self._copies.sources.holders():
@@ -76,7 +83,7 @@ class WarmUp:
             self._state_file.unlink(missing_ok=True)
             return
         nodes, total = source
-        self._state_file.write_text(why + "\n")
+        self._state_file.write_text(f"begun: {why}\n")
         log.warning("warm-up from rack %s: %s; about %d keys", nodes[0].rack, why, total)
         self._slab.set_gauge("warm_up_keys", total)
         self._slab.set_gauge("warm_up_copied_keys", 0)
@@ -94,7 +101,8 @@ class WarmUp:
         before = self._run_id
         self._run_id, own = await self._look()
         if self._state_file.exists():
-            return "the last one was not finished"
+            is_new = self._state_file.read_text().strip() == NEW
+            return NEW if is_new else "the last one was not finished"
         if is_first and self._mode is WarmUpMode.FORCE:
             return "warm_up: force"
         if before and before != self._run_id:

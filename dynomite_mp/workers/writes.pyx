@@ -177,6 +177,7 @@ cdef class Writes(Stamps):
 
     def set_remote(self, RemoteLane remote):
         self.remote = remote
+        self.remote_wait_ns = remote.write_wait_ns
 
     def has_remote_lane(self):
         return self.remote is not None

@@ -24,7 +24,7 @@ def lose(nodes: Sequence[Node], keys: int, persistence: str, outages: int) -> bo
     good = True
     for _ in range(outages):
         warmed = second.log().count("warm-up is done")
-        with Watch(first, second, keys) as watch:
+        with Watch(first, (second,), keys) as watch:
             begun = time.monotonic()
             pid = second.pid_of("datastore")
             os.kill(pid, signal.SIGKILL)

@@ -20,10 +20,13 @@ WORKERS = ("gossip", "replication", "admin")
 T = TypeVar("T")
 
 
-def options(argv: Sequence[str], what: str) -> argparse.Namespace:
-    """The options that every script has."""
+def options(argv: Sequence[str], what: str, *, is_dual: bool = False) -> argparse.Namespace:
+    """The options that every script has; and those of dual runs of several clusters."""
     parser = argparse.ArgumentParser(prog="make accept ARGS=", description=what)
     parser.add_argument("--short", action="store_true", help="a quick version of the same")
+    if is_dual:
+        parser.add_argument("--seed", type=int, default=1, help="of the first run in every cluster")
+        parser.add_argument("--only", default="", metavar="TEXT", help="clusters with this in their name")
     return parser.parse_args(list(argv))
 
 

@@ -1,8 +1,9 @@
 """Parts of the acceptance scripts about nodes that have to be filled: keys of every type, a load, and the comparison.
 
-with cluster_of_racks(directory, **conf) as nodes      three racks of one node
+with cluster_of_racks(**conf) as nodes                  three racks of one node
+with racks_and_spares(**conf) as (nodes, spares)        the same, and where further nodes come from
 fill(node, count)                                       `count` keys of all types, some that will expire
-with Watch(writer, reader) as watch                     writes through one node, reads of known keys through another
+with Watch(writer, readers, count) as watch             writes through one node, reads of known keys through others
 differing(one, other)                                   keys that two datastores do not hold alike
 """
 
@@ -12,7 +13,7 @@ import contextlib
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,32 @@ READ_ALL = {
     b"string": ("GET",), b"list": ("LRANGE", 0, -1), b"set": ("SMEMBERS",), b"hash": ("HGETALL",),
     b"zset": ("ZRANGE", 0, -1, "WITHSCORES"), b"stream": ("XRANGE", "-", "+"),
 }  # fmt: skip
+MAKERS = (
+    lambda n: ("SET", f"k{n}", f"v{n}"),
+    lambda n: ("RPUSH", f"k{n}", "a", n),
+    lambda n: ("SADD", f"k{n}", n, n + 1),
+    lambda n: ("HSET", f"k{n}", "f", n),
+    lambda n: ("ZADD", f"k{n}", n, "m"),
+    lambda n: ("XADD", f"k{n}", f"{n + 1}-1", "f", n),
+)
+READERS = (
+    (("GET",), lambda n: b"v%d" % n),
+    (("LRANGE", 0, -1), lambda n: [b"a", b"%d" % n]),
+    (("SMEMBERS",), lambda n: sorted((b"%d" % n, b"%d" % (n + 1)))),
+    (("HGETALL",), lambda n: [b"f", b"%d" % n]),
+    (("ZRANGE", 0, -1, "WITHSCORES"), lambda n: [b"m", b"%d" % n]),
+    (("XRANGE", "-", "+"), lambda n: [[b"%d-1" % (n + 1), [b"f", b"%d" % n]]]),
+)
 
 
 @contextlib.contextmanager
 def cluster_of_racks(**conf: Any) -> Iterator[list[Node]]:
+    with racks_and_spares(**conf) as (made, _spares):
+        yield made
+
+
+@contextlib.contextmanager
+def racks_and_spares(**conf: Any) -> Iterator[tuple[list[Node], Nodes]]:
     with AddressBlock.acquire() as block, tempfile.TemporaryDirectory() as directory:
         nodes = Nodes(block, Path(directory))
         try:
@@ -36,27 +59,19 @@ def cluster_of_racks(**conf: Any) -> Iterator[list[Node]]:
                 node.start(wait=False)
             for node in made:
                 node.wait_ready(60)
-            yield made
+            yield made, nodes
         finally:
             nodes.destroy()
 
 
 def fill(node: Node, count: int) -> None:
     """key number n has the n-th type in turn; every tenth expires, far away."""
-    makers = (
-        lambda n: ("SET", f"k{n}", f"v{n}"),
-        lambda n: ("RPUSH", f"k{n}", "a", n),
-        lambda n: ("SADD", f"k{n}", n, n + 1),
-        lambda n: ("HSET", f"k{n}", "f", n),
-        lambda n: ("ZADD", f"k{n}", n, "m"),
-        lambda n: ("XADD", f"k{n}", f"{n + 1}-1", "f", n),
-    )
     with node.connect(60) as client:
         for first in range(0, count, PAGE):
             page = range(first, min(first + PAGE, count))
             sent = 0
             for n in page:
-                client.send(*makers[n % 6](n))
+                client.send(*MAKERS[n % len(MAKERS)](n))
                 sent += 1
                 if n % 10 == 0:
                     client.send("PEXPIREAT", f"k{n}", FAR_MS + n)
@@ -67,14 +82,17 @@ def fill(node: Node, count: int) -> None:
 
 
 class Watch:
-    """Counters and new keys through one node; keys that do not change through another. Away is not wrong."""
+    """Counters and new keys through one node; keys that do not change through others. Away is not wrong."""
 
-    def __init__(self, writer: Node, reader: Node, known: int) -> None:
+    def __init__(self, writer: Node, readers: Sequence[Node], known: int) -> None:
         self.writes = self.reads = self.errors = 0
         self.wrong: list[str] = []
-        self._writer, self._reader, self._known = writer, reader, known
+        self._writer, self._known = writer, known
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._write), threading.Thread(target=self._read)]
+        self._threads = [
+            threading.Thread(target=self._write),
+            *(threading.Thread(target=self._read, args=(reader,)) for reader in readers),
+        ]
 
     def __enter__(self) -> Watch:
         for thread in self._threads:
@@ -94,13 +112,15 @@ class Watch:
                 self.errors += sum(isinstance(reply, Exception) for reply in replies)
                 self.writes += 2
 
-    def _read(self) -> None:
+    def _read(self, node: Node) -> None:
         client: Resp | None = None
+        n = 0
         while not self._stop.is_set():
-            n = (self.reads * 7919 * 6) % (self._known - self._known % 6)
+            n = (n + 7919) % self._known
+            (name, *rest), expected = READERS[n % len(READERS)]
             try:
-                client = client or Resp(self._reader.host, timeout_s=30)
-                seen = client.call("GET", f"k{n}")
+                client = client or Resp(node.host, timeout_s=30)
+                seen = client.call(name, f"k{n}", *rest)
             except OSError:
                 client = None
                 time.sleep(0.01)
@@ -108,8 +128,8 @@ class Watch:
             self.reads += 1
             if isinstance(seen, Exception):
                 self.errors += 1
-            elif seen != b"v%d" % n:
-                self.wrong.append(f"k{n}: {seen!r}")
+            elif (sorted(seen) if name == "SMEMBERS" else seen) != expected(n):
+                self.wrong.append(f"k{n} through {node.host}: {seen!r}")
 
 
 def values(store: Resp, keys: list[bytes]) -> list[Any]:

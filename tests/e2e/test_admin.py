@@ -163,12 +163,6 @@ def test_idle_clients_of_the_admin_port_harm_nobody(node: Node) -> None:
         sock.close()
 
 
-def test_only_the_admin_process_has_the_http_library(node: Node) -> None:
-    admin = node.pid_of("admin")
-    users = {p.pid for p in node.processes() if any("aiohttp" in entry.path for entry in p.memory_maps())}
-    assert users == {admin}
-
-
 def test_cluster_describe_names_the_node(node: Node) -> None:
     (dc,) = json.loads(ask(node, "/cluster_describe")[1])["dcs"]
     (server,) = dc["racks"][0]["servers"]

@@ -6,12 +6,13 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
-from tests.e2e.harness import AddressBlock, Node, Nodes, Resp, wait_for
+from tests.e2e.harness import AddressBlock, Node, Nodes, Resp, seed_line, wait_for
 
 KEYS = 300
 
@@ -93,6 +94,27 @@ def checked_reads(writer: Node, reader: Node) -> Iterator[Callable[[], int]]:
     assert not wrong, wrong[:10]
 
 
+@contextmanager
+def appends(node: Node) -> Iterator[None]:
+    """What a replica misses of it is not made good by the next one."""
+    stop = threading.Event()
+
+    def run() -> None:
+        with Resp(node.host) as client:
+            number = 0
+            while not stop.is_set():
+                number += 1
+                assert not isinstance(client.call("APPEND", f"appended{number % 10}", f"{number},"), Exception)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
 def settle(cluster: list[Node]) -> None:
     wait_for(lambda: all(is_normal(node) for node in cluster), 30, "all nodes to be NORMAL")
     first, *others = cluster
@@ -125,6 +147,36 @@ def test_a_replaced_node_is_filled(cluster: list[Node]) -> None:
         for i in range(KEYS):
             assert client.call("GET", f"string{i}") == b"v%d" % i
     settle(cluster)
+
+
+def test_a_replacement_with_another_address_has_what_was_written_meanwhile(tmp_path: Path) -> None:
+    """Until the others know of it their writes go to the address of the dead one."""
+    with AddressBlock.acquire() as block:
+        nodes = Nodes(block, tmp_path)
+        try:
+            made = nodes.cluster(
+                {"dc": {"r1": 1, "r2": 1, "r3": 1}}, datastore_persistence="none", enable_gossip=True
+            )  # fmt: skip
+            for node in made:
+                node.start(wait=False)
+            for node in made:
+                node.wait_ready()
+            wait_for(lambda: everywhere(made), what="writes to reach all racks")
+            first, second, dead = made
+            for process in dead.processes():  # none of them says goodbye
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            dead.wait()
+            third = nodes.make(
+                datacenter="dc", rack="r3", tokens="0", datastore_persistence="none", enable_gossip=True,
+                dyn_seeds=[seed_line(first), seed_line(second)],
+            )  # fmt: skip
+            with appends(first):
+                third.start(wait=False)
+                wait_for(lambda: "warm-up is done" in third.log() and is_normal(third), 60, "the node to be NORMAL")
+            settle([first, second, third])
+        finally:
+            nodes.destroy()
 
 
 def test_a_warm_up_that_was_killed_starts_again(cluster: list[Node]) -> None:

@@ -279,7 +279,7 @@ class DualRun:
 
 CONTENT_READS: dict[bytes, tuple[tuple[bytes, ...], Rule]] = {
     b"none": ((b"EXISTS",), Rule.EXACT),
-    b"string": ((b"GET",), Rule.EXACT),
+    b"string": ((b"GET",), Rule.CONTENT),
     b"list": ((b"LRANGE", b"0", b"-1"), Rule.EXACT),
     b"set": ((b"SMEMBERS",), Rule.UNORDERED),
     b"zset": ((b"ZRANGE", b"0", b"-1", b"WITHSCORES"), Rule.EXACT),

@@ -127,10 +127,10 @@ class ReplicaStage(Stage):
         self.mesh.swap(self.topology())
         await self.until(self.mesh.all_up)
 
-    def new_lane(self) -> RemoteLane:
+    def new_lane(self, write_wait_ms: int = 1000) -> RemoteLane:
         return RemoteLane(
             self.port.outbound[REPLICATION], self.port.doorbell_of(REPLICATION), self.proxies.to(REPLICATION).outbox,
-            self.slab, worker_index=0, boot=1, read_wait_ms=1000, write_wait_ms=1000,
+            self.slab, worker_index=0, boot=1, read_wait_ms=1000, write_wait_ms=write_wait_ms,
         )  # fmt: skip
 
     def topology(self, *, with_neighbour: bool = False) -> Topology:

@@ -1,10 +1,7 @@
 """The admin worker on its rings and its socket; the supervisor's end of the rings is played by the test."""
 
 import asyncio
-import os
 import socket
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -249,12 +246,3 @@ def test_old_connections_end_with_the_ticks(stage: Stage, monkeypatch: pytest.Mo
         writer.close()
 
     stage.run(talk)
-
-
-def test_the_module_alone_imports_no_http_library() -> None:
-    """The supervisor may import it before it forks."""
-    code = "import sys, dynomite_mp.workers.admin; print(sorted({'aiohttp', 'prometheus_client'} & set(sys.modules)))"
-    found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": "."}
-    )
-    assert found.stdout.strip() == "[]"

@@ -93,6 +93,11 @@ def test_an_unknown_code_still_gives_an_error_line() -> None:
         ),
         ("unknown_command", [b"foo"], b"-ERR unknown command 'foo', with args beginning with: \r\n"),
         ("unknown_command", [b"f\r\n-x", b"\n"], b"-ERR unknown command 'f  -x', with args beginning with: ' ' \r\n"),
+        (
+            "unknown_command",
+            [b"f", b"key\0of eight", b"x" * 300],
+            b"-ERR unknown command 'f', with args beginning with: 'key' '" + b"x" * 122 + b"' \r\n",
+        ),
         ("unknown_subcommand", [b"config", b"Foo"], b"-ERR unknown subcommand 'Foo'. Try CONFIG HELP.\r\n"),
         ("wrong_arity", [b"GET"], b"-ERR wrong number of arguments for 'get' command\r\n"),
     ],

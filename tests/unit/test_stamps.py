@@ -146,6 +146,17 @@ async def test_an_older_overwrite_is_skipped_and_the_reply_says_what_is_newest(s
     assert stage.records() == []
 
 
+async def test_what_is_old_here_goes_on_to_the_other_racks_with_its_own_stamp(stage: ReplicaStage) -> None:
+    peer = await stage.asking_peer()
+    newest = now()
+    await applied(stage, peer, "SET", "k", "new", data=extension(newest, OVERWRITE, 2))
+    peer.send(
+        hiredis.pack_command(("SET", "k", "old")), extension(newest - 5, OVERWRITE, 1), kind=DNODE_REQ_FORWARD
+    )
+    assert [said(frame).stamp for frame in await copies(stage)] == [newest - 5, newest - 5]
+    assert stage.store.waiting.empty()
+
+
 async def test_a_second_delivery_is_skipped(stage: ReplicaStage) -> None:
     peer = await stage.asking_peer()
     stamp = now()
