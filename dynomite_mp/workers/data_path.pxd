@@ -38,6 +38,7 @@ cdef class DataPath(PollSet):
     cdef bint holds_writes          # the datastore is given nothing for now: state WRITES_ONLY
     cdef uint64_t timeout_ns
     cdef uint64_t silence_ns
+    cdef size_t gather_bytes        # so much waits for the datastore's replies to what was sent, to go in one piece
     cdef uint64_t remote_wait_ns    # how long a write may wait for other datacenters
     cdef size_t client_soft_bytes
     cdef size_t client_hard_bytes

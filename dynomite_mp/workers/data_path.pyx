@@ -26,6 +26,7 @@ cdef class DataPath(PollSet):
         self.sessions = sessions
         self.lingering = []
         self.timeout_ns = self.silence_ns = 5000000000
+        self.gather_bytes = 16384       # what Redis reads at once; more need not wait for company
         self.client_soft_bytes = 8 << 20
         self.client_hard_bytes = 1 << 30
         self.datastore_bytes = 256 << 20

@@ -9,3 +9,4 @@ cdef class DatastoreConn(TargetConn):
     cdef ReplyScan scan
 
     cdef void release(self)
+    cdef bint gathers(self) noexcept

@@ -4,8 +4,11 @@ What it is: (e) to (g) of the picture in io_path. Its owner (datastore_link) con
 
 What it is not: see target_conn for deadlines, silence and loss.
 
-Invariants: pushes of RESP3 answer no slot; while the path holds writes back, what is queued stays here, but for a
-request of which a part has left.
+Invariants:
+- pushes of RESP3 answer no slot;
+- while the path holds writes back, what is queued stays here, but for a request of which a part has left;
+- while a reply is awaited, what is queued is gathered, up to gather_bytes; it leaves at the end of the turn in which a
+  reply has come.
 """
 
 import logging
@@ -32,9 +35,13 @@ cdef class DatastoreConn(TargetConn):
         reply_scan_reset(&self.scan)
 
     cdef void flush(self):
-        if self.path.holds_writes and self.is_up and not self.send_blocked:
+        if self.is_up and not self.send_blocked and (self.path.holds_writes or self.gathers()):
             return
         TargetConn.flush(self)
+
+    cdef bint gathers(self) noexcept:
+        """Whether what is queued waits for the replies to what was sent, to go in one piece then (ADR 81)."""
+        return self.kept > 0 and buf_len(&self.outbuf) - self.kept < self.path.gather_bytes
 
     cdef void release(self):
         """What was held back is sent; the silence of before was not the datastore's."""
@@ -69,6 +76,8 @@ cdef class DatastoreConn(TargetConn):
                     return 0
             buf_consume(&self.inbuf, self.scan.pos)
             reply_scan_reset(&self.scan)
+        if buf_len(&self.outbuf) > self.kept:
+            self.poll.mark_dirty(self)          # what was gathered meanwhile
         if self.inbuf.cap > KEEP_BYTES:
             buf_shrink_idle(&self.inbuf, 0)
         return 0

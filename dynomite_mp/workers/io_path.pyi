@@ -23,6 +23,7 @@ class IoPath(KeyHolds):
         shard_index: int = 0,
         shard_count: int = 1,
         datastore_connections: int = 1,
+        gather_bytes: int | None = None,
     ) -> None: ...
     def configure(
         self,

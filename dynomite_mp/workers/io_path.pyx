@@ -115,13 +115,15 @@ cdef class IoPath(KeyHolds):
         buf_init(&self.absolute)
 
     def __init__(self, schedule_turn, schedule_tick, SlabWriter slab, sessions, table, *, shard_index=0, shard_count=1,
-                 datastore_connections=1):
+                 datastore_connections=1, gather_bytes=None):
         super().__init__(schedule_turn, schedule_tick, slab, sessions)
         self.shard_index = shard_index
         self.shard_count = shard_count
         self.shards = [None] * shard_count
         self.datastore_count = datastore_connections
         self.datastores = [None] * (GROUPS * datastore_connections)
+        if gather_bytes is not None:
+            self.gather_bytes = gather_bytes
         self.hash_kind = hash_kind("murmur")
         self.node_state = 4
         self.set_table(table, 1, ())

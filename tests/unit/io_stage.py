@@ -129,7 +129,9 @@ class Client:
 
 
 class Stage:
-    def __init__(self, directory: Path, connections: int = 1) -> None:
+    """With gather_bytes 0 every request leaves at once, whatever the datastore owes."""
+
+    def __init__(self, directory: Path, connections: int = 1, gather_bytes: int = 0) -> None:
         self._loop = asyncio.get_running_loop()
         self._moved = asyncio.Event()  # something happened that a condition of until() may have waited for
         self._connections = connections
@@ -145,6 +147,7 @@ class Stage:
             self.sessions,
             RouteTable(Topology.build([Node("dc", "rack", "127.0.0.1", 8101, (0,), is_local=True)])),
             datastore_connections=connections,
+            gather_bytes=gather_bytes,
         )
         self.store = PlayedStore(directory / "s", self._moved)
         self.links: list[DatastoreLink] = []
@@ -154,9 +157,9 @@ class Stage:
     @classmethod
     @contextlib.asynccontextmanager
     async def open(
-        cls, directory: Path, *, connections: int = 1, hash_tag: bytes = b"", **budgets: int
+        cls, directory: Path, *, connections: int = 1, gather_bytes: int = 0, hash_tag: bytes = b"", **budgets: int
     ) -> AsyncIterator[Self]:
-        stage = cls(directory, connections)
+        stage = cls(directory, connections, gather_bytes)
         try:
             await stage.start(hash_tag, **budgets)
             yield stage

@@ -106,8 +106,8 @@ class AskingPeer:
 class ReplicaStage(Stage):
     """Racks r1 (this node), r2 and r3 of one datacenter, a node each."""
 
-    def __init__(self, directory: Path, connections: int = 1) -> None:
-        super().__init__(directory, connections)
+    def __init__(self, directory: Path, connections: int = 1, gather_bytes: int = 0) -> None:
+        super().__init__(directory, connections, gather_bytes)
         self.peers = [PlayedPeer(self._moved), PlayedPeer(self._moved)]
         self.port = self._fabric.port(Role.IO)
         self.proxies = Proxies(self.port)

@@ -50,6 +50,24 @@ async def test_a_reply_finds_its_client(stage: Stage) -> None:
     assert await first.reply() == b"first"
 
 
+async def test_requests_gather_while_the_datastore_owes_a_reply(tmp_path: Path) -> None:
+    async with Stage.open(tmp_path, gather_bytes=200) as stage:
+        clients = [await stage.client() for _ in range(4)]
+        clients[0].send("GET", "first")
+        assert (await stage.store.request())[1] == [b"GET", b"first"]
+        for client in clients[1:3]:
+            client.send("GET", "gathered")
+        await stage.until(lambda: stage.path.figures()["in_queue:resp2"] == 2)
+        assert stage.store.waiting.empty()
+        stage.store.reply(b"+1\r\n")
+        assert [(await stage.store.request())[1] for _ in range(2)] == [[b"GET", b"gathered"]] * 2
+        clients[3].send("SET", "large", "x" * 200)  # enough of it: no company is waited for
+        assert (await stage.store.request())[1][:2] == [b"SET", b"large"]
+        for number in (2, 3, 4):
+            stage.store.reply(b"+%d\r\n" % number)
+        assert [await client.reply() for client in clients] == [b"1", b"2", b"3", b"4"]
+
+
 @pytest.mark.parametrize("tag", [b"{}", "\N{SECTION SIGN}".encode()])
 async def test_keys_with_one_hash_tag_share_a_connection(tmp_path: Path, tag: bytes) -> None:
     async with Stage.open(tmp_path, connections=8, hash_tag=tag) as stage:
