@@ -297,8 +297,9 @@ cdef class Fanout(Writes):
         slot.rack = <uint16_t>rack
         slot.klass = row.klass
         request.refs += 1
-        if (self.holds_writes or self.is_catching_up) and request.mode == PLAN_ONE_WRITE:
-            request.primary_failed = True           # it is kept for later, or may be a wrong one
+        if request.mode == PLAN_ONE_WRITE and (self.holds_writes or (
+                self.is_catching_up and request.conflict != CONFLICT_OVERWRITE)):
+            request.primary_failed = True           # it is kept for later, or its reply may be a wrong one
         if request.is_write:
             slot.is_write = 2 if request.is_wide else 1
             slot.bucket = self.order.sent(request.group, order_bucket(request.token), request.is_wide)
@@ -492,7 +493,9 @@ cdef class Fanout(Writes):
                     request.mode == PLAN_EFFECT
                     or (request.mode == PLAN_ONE_READ and request.racks_tried < self.table.racks)
                     or (request.mode == PLAN_ONE_WRITE and slot.rack == request.primary and request.pending > 1)
-                    or (request.mode == PLAN_ONE_WRITE and slot.rack == request.primary and request.has_reserve)):
+                    or (request.mode == PLAN_ONE_WRITE and slot.rack == request.primary and request.has_reserve)
+                    or (request.mode == PLAN_ONE_WRITE and slot.rack != request.primary and request.has_reserve
+                        and request.primary_failed and request.state == REQUEST_WAITING)):
                 slot.request = NULL
                 request.error_code = E_DATASTORE_TIMEOUT if is_store else E_PEER_TIMEOUT
                 p = buf_ptr(&conn.outbuf) + offset + slot.head_len

@@ -152,3 +152,15 @@ async def test_a_read_of_a_quorum_is_served_when_every_rack_is_catching_up(tmp_p
         assert extension is not None and extension.flags == EXTENSION_FORCE_READ
         stage.peers[0].reply(frame, b"$3\r\nnew\r\n")
         assert await client.reply() == b"new"
+
+
+async def test_a_count_is_not_waited_for_at_racks_that_are_silent(tmp_path: Path) -> None:
+    """Nor is the reply to an overwrite, which is the same everywhere, at any."""
+    async with ReplicaStage.open(tmp_path, peer_silence_ms=50) as stage:
+        stage.path.set_catching_up(Missing.WRITES)
+        client = await stage.client()
+        for command, reply, answer in ((("SET", "k", "1"), b"+OK\r\n", b"OK"), (("INCR", "k"), b":2\r\n", 2)):
+            client.send(*command)
+            await stage.store.request()
+            stage.store.reply(reply)
+            assert await client.reply() == answer
