@@ -67,6 +67,7 @@ SHARD_REPLY: Final = 0x61
 SHARD_WRITE: Final = 0x62
 LANE_WATCH: Final = 0x65
 LANE_EMPTY: Final = 0x66
+FAR_C_NODES: Final = 0x67
 PING_PROBE: Final = 0x70
 
 _ROWS = (
@@ -229,6 +230,14 @@ _ROWS = (
         ("nonce", "address", "is_leading"),
         1,
         "a node of another rack, or this one, leads its share of the keys from now on, or no longer",
+    ),
+    Message(
+        FAR_C_NODES,
+        "far_c_nodes",
+        "replication > io",
+        ("are_there",),
+        1,
+        "whether other datacenters have nodes of C Dynomite, which take the commands of C's own table only",
     ),
     Message(
         LEADING_SEEN,

@@ -269,6 +269,9 @@ class IoProxy(WorkerProxy):
     def peer_answer(self, call_id: int, reply: bytes) -> bool:
         return self._send(messages.PEER_ANSWER, call_id, reply)
 
+    def far_c_nodes(self, are_there: bool) -> bool:
+        return self._send(messages.FAR_C_NODES, are_there)
+
     def leading(self, nonce: int, address: str, is_leading: bool) -> bool:
         return self._send(messages.LEADING, nonce, address, is_leading)
 

@@ -136,7 +136,8 @@ WIRING: Final[tuple[RingRow, ...]] = (
     RingRow(
         Role.REPLICATION,
         Role.IO,
-        (messages.REPLICA_REPLY, messages.PEER_ANSWER, *_KEYS, messages.LEADING, messages.PING_PROBE),
+        (messages.REPLICA_REPLY, messages.PEER_ANSWER, *_KEYS, messages.LEADING, messages.FAR_C_NODES,
+         messages.PING_PROBE),
         MIB,
         FullPolicy.QUEUE,
         "answers of other datacenters, and of the replication process to other nodes",

@@ -301,7 +301,7 @@ cdef class IoPath(KeyHolds):
                             RequestScan* rewritten) except -1:
         """A relative expiry made absolute, once, by the coordinator; whether there is a rewritten request."""
         if (flags & WITH_LOCAL_ONLY or (self.incoming != NULL and self.incoming.fields & EXTENSION_STAMP)
-                or self.has_c_peer()):              # RESTORE with ABSTTL, to C a request that is none
+                or self.has_far_c_nodes or self.has_c_peer()):      # RESTORE with ABSTTL, to C a request that is none
             return False
         buf_clear(&self.absolute)
         if absolute_expiry(row, p, scan, <int64_t>(self.turn_unix_ns() // MS), &self.absolute) != EXPIRY_ABSOLUTE:

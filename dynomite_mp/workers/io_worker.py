@@ -344,6 +344,9 @@ class IoWorker(Worker):
     def on_peer_answer(self, call_id: int, reply: bytes) -> None:
         self._path.answer_call(call_id, reply)
 
+    def on_far_c_nodes(self, are_there: bool) -> None:
+        self._path.set_far_c_nodes(are_there)
+
     def on_leading(self, nonce: int, address: str, is_leading: bool) -> None:
         """A node of another rack, or this one, leads from now on, or no longer."""
         is_known = self._path.set_leading(address.encode(), is_leading)

@@ -24,6 +24,7 @@ cdef class WaitingLead:
 cdef class Leading(Fanout):
     cdef readonly bint is_leading   # the other nodes of the datacenter know that this node leads
     cdef uint64_t leading_since_ns
+    cdef bint has_far_c_nodes       # other datacenters have nodes of C Dynomite
     cdef int lead_epoch             # modulo LEAD_EPOCHS; a new one begins when somebody takes or gives up the lead
     cdef uint32_t[8] open_leads     # requests executed here and not finished, by epoch
     cdef list waiting_leads         # WaitingLead: everybody asked has declined

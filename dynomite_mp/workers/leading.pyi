@@ -6,6 +6,8 @@ class WaitingLead:
 class Leading(Fanout):
     @property
     def is_leading(self) -> bool: ...
+    def set_far_c_nodes(self, are_there: bool) -> None:
+        """Whether other datacenters have nodes of C Dynomite."""
     def set_leading(self, address: bytes, is_leading: bool) -> bool:
         """A node leads from now on, or no longer; False when it is another one to which no connection is up."""
     def can_lead(self) -> bool:

@@ -128,9 +128,11 @@ cdef class Leading(Fanout):
         return self.ask_next(request, row, p, n, request.parent == NULL)
 
     cdef bint all_can_lead(self, uint32_t token) except -1:
-        """Whether every owner of the key in this datacenter that can be seen knows what a lead is."""
+        """Whether every owner of the key that can be seen knows what a lead is, and the effects that it sends."""
         cdef int rack, node
         cdef PeerOutConn conn
+        if self.has_far_c_nodes:
+            return False
         for rack in range(self.table.racks):
             node = self.table.owner(rack, token)
             if node != self.table.local_node and node != NO_OWNER:
@@ -571,6 +573,10 @@ cdef class Leading(Fanout):
         return self.complete(request, text, min(written, <int>TEXT_ROOM - 1))
 
     # ---- what the cold side sets
+
+    def set_far_c_nodes(self, bint are_there):
+        """Whether other datacenters have nodes that take the commands of C Dynomite only."""
+        self.has_far_c_nodes = are_there
 
     def set_leading(self, bytes address, bint is_leading):
         """A node leads from now on, or no longer; False when it is another one to which no connection is up."""

@@ -102,6 +102,7 @@ class ReplicationWorker(Worker):
         )
         self.copies.owed = self.hints.pending
         self._rack_nodes = 1
+        self._far_c: set[str] = set()  # addresses of C nodes of other datacenters, since they were connected last
         self._store = DatastoreClient(context.datastore)
         self._place = KnownPlace(self.calls, has_gossip=config.enable_gossip, most_ms=config.catch_up_max_ms)
         self.returning = self._way_back()
@@ -164,6 +165,8 @@ class ReplicationWorker(Worker):
         self._watch_overflow()
         self.hints.tick()
         self._path.tick_queues(now_ms())
+        if self._far_c:
+            self._tell_far_c()
         for name, value in self._path.figures().items():
             self.slab.set_gauge(name, value)
         lags = lag_rows(self._path.lags())
@@ -264,3 +267,13 @@ class ReplicationWorker(Worker):
     def _on_peer_change(self, link: PeerLink) -> None:
         count_peer_change(self.slab, link, self._mesh.links)
         self.proxies.gossip.link_state(link.node.address, link.is_up)
+        if link.is_up:
+            self._far_c -= {link.node.address}
+            self._far_c |= set() if link.is_ours else {link.node.address}
+            self._tell_far_c()
+
+    def _tell_far_c(self) -> None:
+        """To all io workers; while there are C nodes now and then again, for those that were restarted."""
+        present = {link.node.address for link in self._mesh.links}
+        for worker in range(self.config.io_workers):
+            self.proxies.io(worker).far_c_nodes(bool(self._far_c & present))

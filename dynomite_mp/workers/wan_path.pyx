@@ -476,6 +476,7 @@ cdef class WanPath(DataPath):
             if conn is not None and conn.is_ours:
                 slot = conn.enqueue_frame(head, DNODE_REQ, extension, extension_len, record.request, record.request_len)
             elif conn is not None:
+                request.has_c_owner = True
                 slot = conn.enqueue_frame(head, DNODE_REQ, b"d", 1, record.request, record.request_len)
             if slot == NULL:
                 self.note_outcome(request, False)
@@ -557,7 +558,7 @@ cdef class WanPath(DataPath):
         else:
             self.settle(request, reply_set_good(
                 request.replies, slot.rack,
-                SAME_DIGEST if request.is_write and (<PeerOutConn>target).is_ours
+                SAME_DIGEST if request.is_write and not request.has_c_owner
                 else digest_of(command_row(request.command), p, n)))
         request_release(request)
         return 0

@@ -38,8 +38,9 @@ ONE_DC_LEVELS = LEVELS[:3]
 class Scenario:
     """A layout (o: ours, c: C) with settings, and the levels of its dual runs.
 
-    C itself gets some wrong when peers of its own datacenter are encrypted, also among C nodes alone: every quorum, and
-    with `all` the copies to other racks, which it encrypts a second time. `c_levels` and `c_copies` leave these out.
+    C itself gets some wrong, also among C nodes alone: every quorum in a datacenter of one rack; and when peers of its
+    own datacenter are encrypted every quorum, and with `all` the copies to other racks, which it encrypts a second
+    time. `c_levels` and `c_copies` leave these out.
     """
 
     name: str
@@ -51,6 +52,8 @@ class Scenario:
 
 
 TWO_RACKS: Layout = {"dc1": {"r1": "oc", "r2": "co"}}
+TWO_FAR_RACKS: Layout = {"dc1": {"r1": "oc", "r2": "co"}, "dc2": {"r1": "co", "r2": "oc"}}
+ONE_FAR_RACK: Layout = {"dc1": {"r1": "oc"}, "dc2": {"r1": "co"}}
 THREE_RACKS: Layout = {"dc1": {"r1": "oc", "r2": "co", "r3": "oo"}}
 SCENARIOS = (
     Scenario("same rack and another, plain", TWO_RACKS),
@@ -60,26 +63,36 @@ SCENARIOS = (
              conf={"secure_server_option": "all"}),
     Scenario("encrypted between racks, two connections to a peer, 2 io workers", TWO_RACKS, c_levels=("DC_ONE",),
              conf={"secure_server_option": "rack", "local_peer_connections": 2, "io_workers": 2}),
+    Scenario("two datacenters, plain", TWO_FAR_RACKS, levels=LEVELS),
+    Scenario("two datacenters of a rack, plain", ONE_FAR_RACK, levels=LEVELS, c_levels=("DC_ONE",)),
+    Scenario("C nodes far away only, plain", {"dc1": {"r1": "oo", "r2": "o"}, "dc2": {"r1": "cc"}}, levels=LEVELS,
+             c_levels=("DC_ONE",)),
+    Scenario("encrypted between datacenters", ONE_FAR_RACK, levels=LEVELS, c_levels=("DC_ONE",),
+             conf={"secure_server_option": "datacenter"}),
+    Scenario("two datacenters, encrypted everywhere", ONE_FAR_RACK, levels=LEVELS, c_levels=("DC_ONE",),
+             c_copies=False, conf={"secure_server_option": "all"}),
 )  # fmt: skip
-SHORT = (SCENARIOS[0], SCENARIOS[3])
+SHORT = (SCENARIOS[0], SCENARIOS[3], SCENARIOS[6])
 
 
 def main(argv: Sequence[str]) -> int:
-    short = options(argv, TITLE).short
+    asked = options(argv, TITLE, is_dual=True)
     if c_binary() is None:
         print("DYNOMITE_BIN names no C Dynomite binary")
         return SKIPPED
     findings = Findings()
-    for scenario in SHORT if short else SCENARIOS:
+    for scenario in SHORT if asked.short else SCENARIOS:
+        if asked.only not in scenario.name:
+            continue
         print(f"{scenario.name}: {scenario.layout}")
-        for line, problems in run_scenario(scenario, 300 if short else 3000):
+        for line, problems in run_scenario(scenario, 300 if asked.short else 3000, asked.seed):
             for problem in problems[:10]:
                 print(problem)
             findings.check(not problems, line)
     return findings.code
 
 
-def run_scenario(scenario: Scenario, count: int) -> Iterator[tuple[str, list[str]]]:
+def run_scenario(scenario: Scenario, count: int, first_seed: int = 1) -> Iterator[tuple[str, list[str]]]:
     """A line and its problems for each level and kind of entry."""
     with tempfile.TemporaryDirectory(prefix="dmp-key-") as directory:
         conf = dict(scenario.conf)
@@ -87,7 +100,7 @@ def run_scenario(scenario: Scenario, count: int) -> Iterator[tuple[str, list[str
             conf["pem_key_file"] = make_key(Path(directory))
         with running_cluster(scenario.layout, **conf) as cluster, BareStore() as bare:
             reference = (bare.host, bare.port)
-            for seed, level in enumerate(scenario.levels, 1):
+            for seed, level in enumerate(scenario.levels, first_seed):
                 if level in scenario.c_levels:
                     prefix = f"{level}:both:".encode()
                     run = MixedRun(level, prefix, seed, is_through_c=True)

@@ -15,6 +15,7 @@ import http.client
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,11 @@ READ_WHOLE: dict[bytes, tuple[bytes, ...]] = {
 }
 
 
+def is_normal(node: Node) -> bool:
+    """Whether it has all that it missed, and serves reads."""
+    return bool(node.status()["node_state"] == "NORMAL")
+
+
 class Cluster:
     """Running nodes, and what is known of them without asking them."""
 
@@ -57,12 +63,15 @@ class Cluster:
     # -- life --------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """All at once, then all connected: a node alone would be ready, but not its cluster."""
+        """All at once, then all connected and NORMAL: a node alone would be ready, but not its cluster."""
         for node in self.nodes:
             node.start(wait=False)
         for node in self.nodes:
             node.wait_ready()
         self.wait_connected()
+        for node in self.nodes:
+            if not isinstance(node, CNode):
+                wait_for(partial(is_normal, node), 30, f"{node} to be NORMAL")
 
     def wait_connected(self, timeout_s: float = 20.0, among: Iterable[Node] | None = None) -> None:
         """Until every node has its connections to every other one of `among`."""

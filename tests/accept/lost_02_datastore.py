@@ -12,7 +12,8 @@ import signal
 import time
 from collections.abc import Sequence
 
-from tests.accept.warm_parts import Watch, cluster_of_racks, fill, is_normal, wait_alike
+from tests.accept.cluster_parts import is_normal
+from tests.accept.warm_parts import Watch, cluster_of_racks, fill, wait_alike
 from tests.e2e.harness import Node, wait_for
 
 TOPIC = "lost"

@@ -13,7 +13,8 @@ import time
 from collections.abc import Sequence
 
 from tests.accept.cluster_03_failover import signal_all
-from tests.accept.warm_parts import Watch, fill, is_normal, racks_and_spares, wait_alike
+from tests.accept.cluster_parts import is_normal
+from tests.accept.warm_parts import Watch, fill, racks_and_spares, wait_alike
 from tests.e2e.harness import Node, Nodes, seed_line, wait_for
 
 TOPIC = "lost"

@@ -162,10 +162,6 @@ def differing(one: Node, other: Node) -> int:
         return count + abs(int(there.call("DBSIZE")) - int(here.call("DBSIZE")))
 
 
-def is_normal(node: Node) -> bool:
-    return bool(node.status()["node_state"] == "NORMAL")
-
-
 def wait_alike(one: Node, other: Node, timeout_s: float = 60.0) -> int:
     """Keys that still differ when the racks have had their time."""
     left = [1]

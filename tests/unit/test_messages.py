@@ -22,6 +22,7 @@ EXAMPLES = {
     messages.LEAD_READY: (True,),
     messages.LEADING: (3, "127.0.0.2:8101", True),
     messages.LEADING_SEEN: (3, False),
+    messages.FAR_C_NODES: (True,),
     messages.PEER_ANSWER: (7, b"$2\r\n\x92\x00\r\n"),
     messages.KEY_HELD: (9, [[b"k", None]]),
     messages.KEY_APPLIED: (9, [[b"k", b""]]),

@@ -426,3 +426,12 @@ async def test_a_copied_keys_writes_are_not_applied_again(stage: ReplicaStage) -
     assert stage.store.waiting.empty()
     assert applied_keys == [(1, b"k", b"")]
     assert (await key(peer, "k"))[0] == stamp + 1
+
+
+async def test_with_c_nodes_far_away_requests_go_as_they_are(stage: ReplicaStage) -> None:
+    stage.path.set_far_c_nodes(True)
+    client = await stage.client()
+    for request in ([b"RESTORE", b"k", b"1000", b"bytes"], [b"SETNX", b"k", b"v"], [b"LPOP", b"k"]):
+        client.send(*request)
+        assert [words(frame) for frame in await copies(stage)] == [request, request]
+        assert (await stage.store.request())[1] == request
