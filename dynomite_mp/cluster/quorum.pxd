@@ -45,6 +45,7 @@ cdef ReplySet* reply_set_new(int racks) noexcept nogil
 cdef void reply_set_free(ReplySet* replies) noexcept nogil
 cdef int reply_set_good(ReplySet* replies, int rack, uint64_t digest) noexcept nogil
 cdef int reply_set_bad(ReplySet* replies, int rack, bint answered) noexcept nogil
+cdef bint reply_set_again(ReplySet* replies, int rack) noexcept nogil
 cdef void reply_set_keep(ReplySet* replies, int rack, const char* p, size_t n) noexcept nogil
 cdef const char* reply_set_kept(ReplySet* replies, int rack, size_t* n) noexcept nogil
 cdef int reply_set_differing(ReplySet* replies) noexcept nogil

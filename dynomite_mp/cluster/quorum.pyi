@@ -14,6 +14,8 @@ class Replies:
     def good(self, rack: int, reply: bytes) -> int:
         """The verdict so far, a QUORUM_*."""
     def bad(self, rack: int, answered: bool) -> int: ...
+    def again(self, rack: int) -> bool:
+        """A replica that did not answer is asked once more; whether it is one."""
     @property
     def chosen(self) -> int:
         """The replica whose reply is the answer, -1 for none yet."""

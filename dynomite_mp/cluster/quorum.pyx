@@ -122,6 +122,20 @@ cdef int reply_set_bad(ReplySet* replies, int rack, bint answered) noexcept nogi
     return verdict(replies)
 
 
+cdef bint reply_set_again(ReplySet* replies, int rack) noexcept nogil:
+    """A replica that did not answer is asked once more; whether it is one."""
+    cdef ReplicaReply* replica = &replies.replicas[rack]
+    if replica.outcome != REPLICA_MISSED:
+        return False
+    free(replica.long_reply)
+    replica.long_reply = NULL
+    replica.is_kept = False
+    replica.outcome = REPLICA_WAITS
+    replies.bad -= 1
+    replies.missed -= 1
+    return True
+
+
 cdef int verdict(ReplySet* replies) noexcept nogil:
     if replies.chosen >= 0:
         return QUORUM_AGREED
@@ -183,6 +197,9 @@ cdef class Replies:
 
     def bad(self, int rack, bint answered):
         return reply_set_bad(self.replies, rack, answered)
+
+    def again(self, int rack):
+        return reply_set_again(self.replies, rack)
 
     @property
     def differing(self):

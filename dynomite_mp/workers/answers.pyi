@@ -1,4 +1,6 @@
 from dynomite_mp.workers.data_path import DataPath
 
 class Answers(DataPath):
-    """Nothing more of it is visible to Python."""
+    def part(self) -> None:
+        """Before a drain: each client is let go of behind its next answer."""
+    def begin_drain(self) -> None: ...

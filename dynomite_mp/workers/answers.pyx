@@ -157,3 +157,21 @@ cdef class Answers(DataPath):
         if source.wait_bucket:
             self.order.waits_no_more(source.wait_bucket - 1)
             source.wait_bucket = 0
+
+    # ---- the last ones
+
+    def part(self):
+        """Before a drain: each client is let go of behind its next answer."""
+        cdef SourceConn source
+        for item in self.connections():
+            if isinstance(item, SourceConn):
+                source = <SourceConn>item
+                if not source.frames_replies:       # peers have others to ask
+                    source.part()
+
+    def begin_drain(self):
+        """No further request is read; clients close as soon as they have their replies."""
+        self.read_clock()
+        for item in self.connections():
+            if isinstance(item, SourceConn):
+                (<SourceConn>item).drain()

@@ -61,7 +61,9 @@ cdef class Fanout(Writes):
     cdef int outcome(self, Request* request, int rack, int what, const char* reply, size_t reply_len,
                      const char* p, size_t n) except -1
     cdef int one_write_outcome(self, Request* request, int rack, int what, const char* reply, size_t n) except -1
-    cdef int quorum_outcome(self, Request* request, int rack, int what, const char* reply, size_t n) except -1
+    cdef int quorum_outcome(self, Request* request, int rack, int what, const char* reply, size_t n,
+                            const char* p, size_t size) except -1
+    cdef int ask_missed(self, Request* request, const char* p, size_t n) except -1
     cdef int decide(self, Request* request, int verdict) except -1
     cdef int quorum_error(self, Request* request, int verdict) except -1
     cdef int remote_verdict(self, Request* request, bint is_good, const char* reply, size_t n) except -1
@@ -72,9 +74,3 @@ cdef class Fanout(Writes):
                         const char* reply, size_t reply_len) except -1
     cdef void count_reply(self, TargetConn conn, Slot* slot, size_t n, bint is_error) noexcept
     cdef int target_silent(self, TargetConn conn) except -1
-
-
-# Error replies that mean that the datastore was not asked.
-cdef bint says_unreachable(const char* p, size_t n) noexcept nogil
-# Error replies that are certain: nothing was executed.
-cdef bint says_unasked(const char* p, size_t n) noexcept nogil

@@ -23,11 +23,11 @@ Invariants:
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcpy, memset
 
 from dynomite_mp.cluster.quorum cimport (
-    QUORUM_DIFFER, QUORUM_FAILED, QUORUM_WAIT, REPLICA_GOOD, ReplySet, reply_set_bad, reply_set_differing,
-    reply_set_good, reply_set_keep, reply_set_kept, reply_set_new,
+    QUORUM_DIFFER, QUORUM_FAILED, QUORUM_WAIT, REPLICA_GOOD, ReplySet, reply_set_again, reply_set_bad,
+    reply_set_differing, reply_set_good, reply_set_keep, reply_set_kept, reply_set_new,
 )
 from dynomite_mp.cluster.route cimport (
     LEVEL_EACH_SAFE_QUORUM, NO_OWNER, PLAN_EACH_SAFE_QUORUM, PLAN_EFFECT, PLAN_LEAD, PLAN_LOCAL, PLAN_ONE_READ,
@@ -48,6 +48,7 @@ from dynomite_mp.workers.conn cimport Conn
 from dynomite_mp.workers.data_path cimport GROUP_RESP3, HOLD, REFUSED, TAKEN
 from dynomite_mp.workers.datastore_conn cimport DatastoreConn
 from dynomite_mp.workers.peer_out_conn cimport PeerOutConn
+from dynomite_mp.workers.refusals cimport says_state, says_unasked, says_unreachable
 from dynomite_mp.workers.remote_lane cimport (
     ACK_ALL_NODES, ACK_NONE, ACK_READ, ACK_READ_ANY, ACK_WRITE,
 )
@@ -83,11 +84,6 @@ cdef uint16_t E_STATE = WIRE_ERRORS["state_forbids"].code
 cdef uint16_t E_NO_OWNER = WIRE_ERRORS["no_owner"].code
 cdef uint16_t E_NO_QUORUM = WIRE_ERRORS["no_quorum"].code
 cdef uint16_t E_NO_MEMORY = WIRE_ERRORS["out_of_memory"].code
-
-
-cdef bytes _NOT_LEAD = WIRE_ERRORS["not_lead"].text.encode()
-cdef const char* NOT_LEAD = _NOT_LEAD
-cdef size_t NOT_LEAD_LEN = len(_NOT_LEAD)
 
 
 cdef class Fanout(Writes):
@@ -230,7 +226,7 @@ cdef class Fanout(Writes):
             if taken == DOWN:
                 if request.is_owed:
                     self.missed_by_owner(request, rack, HINT_MISSED, p, n)
-                self.outcome(request, rack, OUT_UNREACHABLE, NULL, 0, NULL, 0)
+                self.outcome(request, rack, OUT_UNREACHABLE, NULL, 0, p, n if request.mode < PLAN_LEAD else 0)
         if self.table.has_remote and self.remote is not None and not request.is_forwarded and (
                 request.is_write or request.remote_pending):
             if self.remote.send(request, row, p, n, self.now_ns, ACK_NONE if request.remote_pending == 0 else (
@@ -301,8 +297,9 @@ cdef class Fanout(Writes):
         slot.rack = <uint16_t>rack
         slot.klass = row.klass
         request.refs += 1
-        if (self.holds_writes or self.is_catching_up) and request.mode == PLAN_ONE_WRITE:
-            request.primary_failed = True           # it is kept for later, or may be a wrong one
+        if request.mode == PLAN_ONE_WRITE and (self.holds_writes or (
+                self.is_catching_up and request.conflict != CONFLICT_OVERWRITE)):
+            request.primary_failed = True           # it is kept for later, or its reply may be a wrong one
         if request.is_write:
             slot.is_write = 2 if request.is_wide else 1
             slot.bucket = self.order.sent(request.group, order_bucket(request.token), request.is_wide)
@@ -496,7 +493,9 @@ cdef class Fanout(Writes):
                     request.mode == PLAN_EFFECT
                     or (request.mode == PLAN_ONE_READ and request.racks_tried < self.table.racks)
                     or (request.mode == PLAN_ONE_WRITE and slot.rack == request.primary and request.pending > 1)
-                    or (request.mode == PLAN_ONE_WRITE and slot.rack == request.primary and request.has_reserve)):
+                    or (request.mode == PLAN_ONE_WRITE and slot.rack == request.primary and request.has_reserve)
+                    or (request.mode == PLAN_ONE_WRITE and slot.rack != request.primary and request.has_reserve
+                        and request.primary_failed and request.state == REQUEST_WAITING)):
                 slot.request = NULL
                 request.error_code = E_DATASTORE_TIMEOUT if is_store else E_PEER_TIMEOUT
                 p = buf_ptr(&conn.outbuf) + offset + slot.head_len
@@ -573,7 +572,7 @@ cdef class Fanout(Writes):
         if request.mode == PLAN_ONE_WRITE:
             return self.one_write_outcome(request, rack, what, reply, reply_len)
         if request.mode >= PLAN_QUORUM:
-            return self.quorum_outcome(request, rack, what, reply, reply_len)
+            return self.quorum_outcome(request, rack, what, reply, reply_len, p, n)
         if what != OUT_UNREACHABLE:
             return self.complete(request, reply, reply_len)
         if request.mode == PLAN_ONE_READ and n and self.may_read_on(request):
@@ -638,9 +637,11 @@ cdef class Fanout(Writes):
             return self.complete(request, request.reserve, request.reserve_len)
         return self.complete(request, request.reply, request.reply_len)
 
-    cdef int quorum_outcome(self, Request* request, int rack, int what, const char* reply, size_t n) except -1:
+    cdef int quorum_outcome(self, Request* request, int rack, int what, const char* reply, size_t n,
+                            const char* p, size_t size) except -1:
         cdef ReplySet* replies = request.replies
         cdef uint64_t digest
+        cdef int verdict
         if n:
             reply_set_keep(replies, rack, reply, n)
         if what == OUT_GOOD:
@@ -650,7 +651,25 @@ cdef class Fanout(Writes):
             else:
                 digest = digest_of(command_row(request.command), reply, n)
             return self.decide(request, reply_set_good(replies, rack, digest))
-        return self.decide(request, reply_set_bad(replies, rack, what == OUT_ERROR))
+        verdict = reply_set_bad(replies, rack, what == OUT_ERROR)
+        if (verdict == QUORUM_FAILED and size and replies.missed and request.put_off >= replies.missed
+                and not request.is_write and not request.is_forced):
+            return self.ask_missed(request, p, size)
+        return self.decide(request, verdict)
+
+    cdef int ask_missed(self, Request* request, const char* p, size_t n) except -1:
+        """A read of a quorum that only failed because replicas put it off: they are asked once more, to answer."""
+        cdef bytes copy = p[:n]                     # p is part of a buffer that may move now
+        cdef int rack
+        request.is_forced = True
+        request.refs += 1
+        for rack in range(self.table.racks):
+            if reply_set_again(request.replies, rack):
+                request.pending += 1
+                if self.to_node(request, rack, command_row(request.command), copy, n, False) == DOWN:
+                    self.outcome(request, rack, OUT_UNREACHABLE, NULL, 0, NULL, 0)
+        request_release(request)
+        return 0
 
     cdef int watch_read(self, Request* request, int what, const char* reply, size_t reply_len,
                         const char* p, size_t n) except -1:
@@ -772,24 +791,3 @@ cdef class Fanout(Writes):
 cdef bint answers_in_resp2(TargetConn conn):
     """C nodes, and whoever could not be told what the client speaks: an encrypted frame has no room for it."""
     return isinstance(conn, PeerOutConn) and (not (<PeerOutConn>conn).is_ours or (<PeerOutConn>conn).cipher is not None)
-
-
-cdef bint starts(const char* p, size_t n, const char* word, size_t len) noexcept nogil:
-    return n >= len and memcmp(p, word, len) == 0
-
-
-cdef bint says_unreachable(const char* p, size_t n) noexcept nogil:
-    """Error replies that mean that the datastore was not asked: the store's own, and those of nodes (3.9)."""
-    return (starts(p, n, b"-LOADING", 8) or starts(p, n, b"-MASTERDOWN", 11) or starts(p, n, b"-ERR Storage: ", 14)
-            or starts(p, n, b"-ERR Peer: ", 11) or says_state(p, n) or starts(p, n, NOT_LEAD, NOT_LEAD_LEN))
-
-
-cdef bint says_state(const char* p, size_t n) noexcept nogil:
-    """A node that takes no such request in the state that it is in."""
-    return starts(p, n, b"-ERR Dynomite: Dynomite's current state", 39)
-
-
-cdef bint says_unasked(const char* p, size_t n) noexcept nogil:
-    """Those of them that are certain: nothing was executed."""
-    return (starts(p, n, b"-LOADING", 8) or starts(p, n, b"-MASTERDOWN", 11) or starts(p, n, NOT_LEAD, NOT_LEAD_LEN)
-            or starts(p, n, b"-ERR Dynomite: Dynomite's current state", 39))

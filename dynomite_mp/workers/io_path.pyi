@@ -59,4 +59,3 @@ class IoPath(KeyHolds):
         """Returns the bytes in buffers; pauses, resumes or closes clients by them."""
     def figures(self) -> dict[str, int]:
         """Gauges measured now, by the names of ipc.counter_table."""
-    def begin_drain(self) -> None: ...

@@ -775,13 +775,6 @@ cdef class IoPath(KeyHolds):
                 cells["dnode_client_out_queue_bytes"] += buf_len(&client.outbuf) + client.parked_bytes
         return cells
 
-    def begin_drain(self):
-        """No further request is read; clients close as soon as they have their replies."""
-        self.read_clock()
-        for item in self.connections():
-            if isinstance(item, SourceConn):
-                (<SourceConn>item).drain()
-
 
 cdef inline void place_init(Place* place, uint32_t shard, uint32_t flags) noexcept nogil:
     memset(place, 0, sizeof(Place))

@@ -51,6 +51,7 @@ PRESSURE_S = 0.1
 ACCEPT_PAUSE_S = 0.1
 SKEW_REPORT_S = 60.0
 CALL_ID_BITS = 40  # ids of calls do not repeat after a restart of this process
+PART_S = 0.2  # for clients to be between two requests
 FIRST_CATCH_UP_S = 1.0  # clients are accepted once nothing is known to be missing, or after this long
 FIRST_DATASTORE_S = 2.0  # clients are accepted once the datastore answers, or after this long
 LIVE_SETTINGS: dict[str, Callable[[Any], Any]] = {
@@ -242,18 +243,23 @@ class IoWorker(Worker):
             self._listeners.append(Listener(self._path, clients, self._on_accept, self._on_exhausted))
 
     async def drain(self, deadline_s: float) -> None:
-        """Stop accepting, answer what was read, close."""
+        """Stop accepting, let go of clients between two requests, answer what has come, close."""
         self._is_draining = True
         for listener in self._listeners:
             listener.close()
-        self._path.begin_drain()
         end = self._loop.time() + deadline_s
-        while self._path.clients and self._loop.time() < end:
-            await asyncio.sleep(TICK_S)
+        self._path.part()
+        await self._until_no_clients(min(end, self._loop.time() + PART_S))
+        self._path.begin_drain()
+        await self._until_no_clients(end)
         self._mesh.close()
         for link in self._links:
             link.close()
         self._path.close_all()
+
+    async def _until_no_clients(self, end: float) -> None:
+        while self._path.clients and self._loop.time() < end:
+            await asyncio.sleep(TICK_S)
 
     def tick(self) -> None:
         self._gauges.refresh(self._links)

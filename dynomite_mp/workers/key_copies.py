@@ -43,7 +43,8 @@ BATCHES: Final = 4
 QUEUE_MAX: Final = 1_000_000
 APPLY_BYTES: Final = 65536  # of one KEY_APPLY; a larger value goes alone
 TRY_S: Final = 4.0  # a key that cannot be copied is tried again for so long
-ASK_MS: Final = 1000  # less than a hold lasts
+ASK_MS: Final = 1000  # half of what a hold lasts
+VALUES_MS: Final = 2000
 RETRY_S: Final = 0.02
 LOOK_AGAIN_S: Final = (0.5, 1, 2, 4, 8, 16)  # at a key of which nobody could say yet in which order it was written
 FORCED: Final = pack_extension(ExtensionFields(flags=EXTENSION_FORCE_READ))
@@ -362,7 +363,7 @@ class KeyCopies:
         extensions = [FORCED] * len(payloads) if is_last else None
         replies = [
             reply
-            for reply, _ in await self._calls.ask_many(address, payloads, extensions=extensions, timeout_ms=ASK_MS)
+            for reply, _ in await self._calls.ask_many(address, payloads, extensions=extensions, timeout_ms=VALUES_MS)
         ]
         values: dict[bytes, KeyValue] = {}
         for place, key in enumerate(keys):

@@ -48,9 +48,10 @@ from dynomite_mp.proto.wire_errors cimport error_text
 from dynomite_mp.workers.conn cimport Conn
 from dynomite_mp.workers.data_path cimport GROUP_RESP2, HOLD, REFUSED, TAKEN
 from dynomite_mp.workers.fanout cimport (
-    AS_BEFORE, DOWN, OUT_ERROR, OUT_GOOD, OUT_UNREACHABLE, OUT_UNSENT, Fanout, says_unasked, says_unreachable,
+    AS_BEFORE, DOWN, OUT_ERROR, OUT_GOOD, OUT_UNREACHABLE, OUT_UNSENT, Fanout,
 )
 from dynomite_mp.workers.peer_out_conn cimport PeerOutConn
+from dynomite_mp.workers.refusals cimport says_unasked, says_unreachable
 from dynomite_mp.workers.remote_lane cimport ACK_NONE, ACK_WRITE
 from dynomite_mp.workers.request cimport REQUEST_WAITING, Probed, Request, Slot, request_new, request_release
 from dynomite_mp.workers.target_conn cimport TargetConn

@@ -15,6 +15,8 @@ cdef class SourceConn(Conn):
     cdef uint32_t wait_bucket       # 1 + order bucket it waits for, 0 = none
     cdef bint is_held
     cdef bint is_finishing          # close when everything is answered and sent
+    cdef bint is_parting            # so it is, or will be after the next answer
+    cdef uint64_t parted_at         # bytes_out when it was told
     cdef bint is_half_closed        # the other side has sent its last byte
     cdef bint has_whole             # the frame at the head of inbuf is complete and not yet handled
     cdef bint frames_replies        # a reply needs a head that names its request: a peer
@@ -37,6 +39,7 @@ cdef class SourceConn(Conn):
     cdef void settle(self, Request* request) noexcept
     cdef int flush_done(self) except -1
     cdef void finish(self)
+    cdef void part(self) noexcept
     cdef int drain(self) except -1
     cdef void check_limits(self)
     cdef void detach_requests(self)

@@ -123,10 +123,15 @@ cdef class SourceConn(Conn):
 
     cdef void finish(self):
         """Read no more; close when everything is answered and sent."""
-        self.is_finishing = True
+        self.is_finishing = self.is_parting = True
         self.is_eof = True
         self.update_mask()
         self.poll.mark_dirty(self)
+
+    cdef void part(self) noexcept:
+        """Close behind the next answer: a client that waits for its answers has sent nothing then."""
+        self.is_parting = True
+        self.parted_at = self.bytes_out
 
     cdef int drain(self) except -1:
         """The last that is read is what has come already: it is answered too."""
@@ -138,8 +143,10 @@ cdef class SourceConn(Conn):
         return 0
 
     cdef void after_flush(self):
-        if not self.is_finishing or queue_len(&self.queue) or buf_len(&self.outbuf) or self.is_ready:
+        if not self.is_parting or queue_len(&self.queue) or buf_len(&self.outbuf) or self.is_ready:
             return
+        if not self.is_finishing and (self.bytes_out == self.parted_at or buf_len(&self.inbuf)):
+            return                              # its last answer has still to come
         if self.is_half_closed and self.pause_bits and buf_len(&self.inbuf):
             return                              # requests read before the end of the input
         self.close_now(0)

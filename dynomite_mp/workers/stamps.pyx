@@ -134,12 +134,12 @@ cdef class Stamps(Answers):
 
     cdef int adopt(self, Request* request, uint64_t clock) except -1:
         """A write that another node has stamped: follow its clock; too far ahead, it gets a stamp of ours."""
-        cdef uint64_t now_ns = self.turn_unix_ns()
-        cdef uint64_t limit = self.clock.limit(now_ns)
+        cdef uint64_t now_ns
         if clock < request.stamp:
             clock = request.stamp
         self.follow(<Conn>request.client if request.client != NULL else None, clock)
-        if request.stamp > limit:
+        now_ns = self.turn_unix_ns()
+        if request.stamp > self.clock.limit(now_ns):
             request.stamp = self.clock.now(now_ns)
         request.is_behind = clock + BEHIND < self.clock.reading(now_ns)
         return 0
@@ -150,6 +150,8 @@ cdef class Stamps(Answers):
         cdef bint is_believed
         if clock <= self.clock.last:
             return 0
+        if clock > self.clock.reading(self.turn_unix_ns()):
+            self.unix_now_ns = unix_ns()            # it may have been told since this turn began: that is no lead
         is_believed = self.clock.follow(clock, self.turn_unix_ns())
         self.recent.first_floor += <uint64_t>(self.clock.ahead - ahead)
         if is_believed:

@@ -62,7 +62,7 @@ class Round:
     errors: list[SteadyError] = field(default_factory=list)
     acknowledged: int = 0
     wrong: list[str] = field(default_factory=list)
-    late_counts: int = 0
+    late: list[str] = field(default_factory=list)
     converged_s: float = 0.0
     problems: list[Problem] = field(default_factory=list)
     exits: list[str] = field(default_factory=list)
@@ -78,12 +78,14 @@ class Round:
             f"equal in {self.converged_s:.1f} s")  # fmt: skip
         return (
             f"{self.number:3d} {self.kind} {self.where}: {self.what}, {self.seconds:.1f} s; {self.acknowledged} "
-            f"acknowledged, errors: {errors}; {len(self.wrong)} wrong reads, {self.late_counts} late counts; "
+            f"acknowledged, errors: {errors}; {len(self.wrong)} wrong reads, {len(self.late)} late counts; "
             f"replicas {left}" + (f"; ENDED: {', '.join(self.exits)}" if self.exits else "")
         )
 
     def details(self) -> list[str]:
-        return [*self.wrong[:SHOWN], *map(str, self.problems[:SHOWN])]
+        texts = collections.Counter(f"{error.kind} {error.operation}: {error.text}" for error in self.errors)
+        errors = [f"{count} x {text}" for text, count in texts.most_common(SHOWN)]
+        return [*self.wrong[:SHOWN], *self.late[:SHOWN], *map(str, self.problems[:SHOWN]), *errors]
 
 
 class Chaos:
@@ -159,7 +161,7 @@ class Chaos:
             done.acknowledged += load.result.acknowledged - acknowledged
             for text in load.result.wrong[wrong:]:
                 if " INCR " in text or " LPUSH " in text:  # right in the end, but answered by a replica that lags
-                    done.late_counts += 1
+                    done.late.append(text)
                 else:
                     done.wrong.append(text)
 
@@ -176,7 +178,7 @@ class Chaos:
         share = acknowledged / max(1, acknowledged + errors)
         problems = [problem for done in self.rounds for problem in done.problems]
         wrong = sum(len(done.wrong) for done in self.rounds)
-        late = sum(done.late_counts for done in self.rounds)
+        late = sum(len(done.late) for done in self.rounds)
         exits = [text for done in self.rounds for text in done.exits]
         findings.check(not wrong, f"{wrong} wrong reads in {acknowledged} acknowledged requests")
         findings.check(not late, f"{late} replies to INCR or LPUSH that lagged behind earlier ones")

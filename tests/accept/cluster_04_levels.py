@@ -224,7 +224,10 @@ def silent_stores(racks: int, trial: Trial, count: int) -> tuple[str, list[str]]
 
 
 def all_answer(node: Node, racks: int) -> bool:
-    """Whether two reads of each key agree, which takes a quorum, and no rack is held for silent any longer."""
+    """Whether two reads of each key agree, which takes a quorum, and no rack is held for silent any longer, nor thinks
+    that it may have missed something."""
+    if node.status()["node_state"] != "NORMAL":
+        return False
     before = figures(node)["client_unreachable_requests"]
     with node.connect() as client:
         client.call("dyno_config:conn_consistency", "DC_SAFE_QUORUM")

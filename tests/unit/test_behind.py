@@ -8,7 +8,10 @@ import hiredis
 import pytest
 import pytest_asyncio
 
-from dynomite_mp.enums import Missing
+from dynomite_mp.enums import Consistency, Missing
+from dynomite_mp.errors import WIRE_ERRORS
+from dynomite_mp.proto.dnode import EXTENSION_FORCE_READ
+from dynomite_mp.proto.dnode_frames import unpack_extension
 from tests.unit.io_stage import Client
 from tests.unit.replica_stage import PlayedPeer, ReplicaStage
 
@@ -132,3 +135,32 @@ async def test_a_stop_that_a_timer_sees_first_is_one_too(stage: ReplicaStage) ->
         pass
     stage.path.beat()
     assert stops == [True]
+
+
+@pytest.mark.parametrize("missing", [Missing.WRITES, Missing.EVERYTHING])
+async def test_a_read_of_a_quorum_is_served_when_every_rack_is_catching_up(tmp_path: Path, missing: Missing) -> None:
+    async with ReplicaStage.open(tmp_path, read_level=Consistency.DC_QUORUM) as stage:
+        stage.path.set_catching_up(missing)
+        client = await stage.client()
+        client.send("GET", "k")
+        for peer in stage.peers:
+            peer.reply(await peer.request(), WIRE_ERRORS["state_forbids"].line)
+        await stage.store.request()
+        stage.store.reply(b"$3\r\nnew\r\n")
+        frame = await stage.peers[0].request()  # two are enough
+        extension = unpack_extension(frame.data)
+        assert extension is not None and extension.flags == EXTENSION_FORCE_READ
+        stage.peers[0].reply(frame, b"$3\r\nnew\r\n")
+        assert await client.reply() == b"new"
+
+
+async def test_a_count_is_not_waited_for_at_racks_that_are_silent(tmp_path: Path) -> None:
+    """Nor is the reply to an overwrite, which is the same everywhere, at any."""
+    async with ReplicaStage.open(tmp_path, peer_silence_ms=50) as stage:
+        stage.path.set_catching_up(Missing.WRITES)
+        client = await stage.client()
+        for command, reply, answer in ((("SET", "k", "1"), b"+OK\r\n", b"OK"), (("INCR", "k"), b":2\r\n", 2)):
+            client.send(*command)
+            await stage.store.request()
+            stage.store.reply(reply)
+            assert await client.reply() == answer

@@ -401,3 +401,14 @@ async def test_a_drain_answers_what_has_come_already(stage: Stage) -> None:
     stage.store.reply(b"$1\r\nv\r\n")
     assert await client.reply() == b"v"
     assert await client.at_eof()
+
+
+async def test_a_client_is_let_go_of_behind_its_next_answer(stage: Stage) -> None:
+    client = await stage.client()
+    assert await client.call("PING") == b"PONG"
+    stage.path.part()
+    client.send("GET", "k")
+    await stage.store.request()
+    stage.store.reply(b"$1\r\nv\r\n")
+    assert await client.reply() == b"v"
+    assert await client.at_eof()

@@ -350,6 +350,27 @@ async def test_an_overwrite_of_a_clock_that_had_not_heard_the_time_is_sent_once_
     assert stage.cell("restamped_writes") == 1
 
 
+async def test_what_was_stamped_during_a_long_turn_is_no_lead(stage: ReplicaStage) -> None:
+    """Else the clocks of a cluster would drive each other ahead."""
+    first, second = await stage.asking_peer(), await stage.asking_peer()
+
+    def take_long(*_call: object) -> bool:
+        end_s = time.monotonic() + 0.005
+        while time.monotonic() < end_s:
+            pass
+        second.send(hiredis.pack_command(("SET", "b", "2")), extension(now(), OVERWRITE, 3))
+        return True
+
+    stage.path.set_on_call(take_long, 1)
+    first.send(hiredis.pack_command(("SET", "a", "1")), extension(now(-1), OVERWRITE, 1))
+    first.send(hiredis.pack_command(("DYNO", "CALL", "x")))
+    second.send(hiredis.pack_command(("SET", "b", "1")), extension(now(-1), OVERWRITE, 2))
+    stage.path.turn()
+    for _ in range(3):
+        await stage.store.request()
+    assert stage.path.clock_ahead_ms() == 0
+
+
 # ---- what other nodes may know
 
 

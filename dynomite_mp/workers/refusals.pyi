@@ -1,0 +1,1 @@
+"""Error replies that are no answer of a datastore: no Python face."""

@@ -1,0 +1,89 @@
+"""Copies of keys: which are made at all. The real ones, between nodes, are in tests/e2e/test_key_copies.py."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from dynomite_mp.cluster.key_sources import DISORDERED, Sources
+from dynomite_mp.cluster.topology import Node, Topology
+from dynomite_mp.proto.dnode_frames import ExtensionFields
+from dynomite_mp.workers.key_copies import KeyCopies
+
+ID = [1, 1, 0, 1]
+IN_ORDER = [9, 1, 0, [ID], [0, 0], [], [9]]
+OUT_OF_ORDER = [9, 1, DISORDERED, [ID], [0, 0], [], [9]]
+
+
+class Source:
+    """Another rack's node, which has every key in order."""
+
+    def __init__(self) -> None:
+        self.handlers: dict[str, Any] = {}
+        self.asked: list[bytes] = []
+
+    async def ask_many(
+        self, _address: str, payloads: Sequence[bytes], **_more: object
+    ) -> list[tuple[bytes, ExtensionFields | None]]:
+        self.asked += payloads
+        known = b"*7\r\n:9\r\n:1\r\n:0\r\n*1\r\n*4\r\n:1\r\n:1\r\n:0\r\n:1\r\n*2\r\n:0\r\n:0\r\n*0\r\n*1\r\n:9\r\n"
+        replies = {b"DYNO": known, b"PEXPIRETIME": b":-1\r\n", b"DUMP": b"$1\r\nx\r\n"}
+        return [(replies[payload.split(b"\r\n")[2]], None) for payload in payloads]
+
+
+class Holder:
+    """The io worker: what its write table says, and what it was told to apply."""
+
+    def __init__(self, known: list[Any]) -> None:
+        self.known = known
+        self.applied: list[bytes] = []
+        self.copies: KeyCopies | None = None
+
+    def key_hold(self, copy_id: int, keys: Sequence[bytes]) -> None:
+        assert self.copies is not None
+        self.copies.on_held(0, copy_id, [(key, self.known) for key in keys])
+
+    def key_apply(self, copy_id: int, rows: Sequence[tuple[bytes, Any, Any]]) -> None:
+        assert self.copies is not None
+        self.applied += [key for key, _known, _commands in rows]
+        self.copies.on_applied(copy_id, [(key, b"") for key, _known, _commands in rows])
+
+    def key_release(self, copy_id: int) -> None:
+        pass
+
+
+def made(known: list[Any]) -> tuple[KeyCopies, Holder, Source]:
+    source, holder = Source(), Holder(known)
+    nodes = [Node("dc", "r1", "me", 1, (0,), is_local=True), Node("dc", "r2", "other", 1, (0,))]
+    sources = Sources(Topology.build(nodes), hash_name="murmur", hash_tag=b"")
+    copies: Any = KeyCopies(source, lambda _index: holder, 1, sources)  # type: ignore[arg-type]
+    holder.copies = copies
+    return copies, holder, source
+
+
+async def idle(copies: KeyCopies) -> None:
+    while copies.pending:
+        await asyncio.sleep(0)
+
+
+async def test_what_came_in_the_wrong_order_is_copied() -> None:
+    copies, holder, _source = made(OUT_OF_ORDER)
+    copies.want([b"k"], is_order=True)
+    await idle(copies)
+    assert holder.applied == [b"k"] and copies.failed == 0
+
+
+async def test_what_an_overwrite_has_put_in_order_meanwhile_is_not() -> None:
+    copies, holder, source = made(IN_ORDER)
+    copies.want([b"k"], is_order=True)
+    await idle(copies)
+    assert holder.applied == [] and source.asked == [] and copies.copied == 1
+
+
+async def test_for_another_reason_it_is_copied_all_the_same() -> None:
+    copies, holder, _source = made(IN_ORDER)
+    copies.want([b"before", b"after"])
+    copies.want([b"before"], is_order=True)
+    copies.want([b"k"], is_order=True)
+    copies.want([b"k"])
+    await idle(copies)
+    assert sorted(holder.applied) == [b"after", b"before", b"k"]
