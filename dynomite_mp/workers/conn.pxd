@@ -33,6 +33,8 @@ cdef class PollSet:
     cdef object schedule_turn       # () -> None: run turn() once more soon
     cdef bint in_turn
     cdef bint turn_scheduled
+    cdef bint lingers               # see linger()
+    cdef bint must_leave            # the event loop has something to do
     cdef uint64_t beat_ns           # when beat() was called last
     cdef uint64_t stall_ns          # a turn later than this after a beat: the process stood still; 0: no care
 
@@ -43,6 +45,8 @@ cdef class PollSet:
     cdef uint64_t read_clock(self) noexcept nogil
     cdef int stalled(self) except -1
     cpdef void turn(self)
+    cdef bint awaits_events(self) noexcept
+    cdef void one_turn(self, int wait_ms)
     cdef void serve_events(self, int count)
     cdef void serve_ready(self)
     cdef void guarded_feed(self, Conn conn)
@@ -90,6 +94,10 @@ cdef class Listener(Conn):
     cdef object sock
     cdef object on_accept           # (fd, address) -> None
     cdef object on_exhausted        # () -> None: out of file descriptors
+
+
+cdef class Watch(Conn):
+    pass
 
 
 cdef class Timer(Conn):

@@ -6,8 +6,8 @@ What it is: `PollSet` owns an epoll fd that uvloop watches by `add_reader`; when
 What it is not: it knows no protocol, no request and no peer. TLS connections do not sit here; they feed the same
 two methods, `feed` and `flush`, from a uvloop transport.
 
-    uvloop -- add_reader(PollSet.fd) --> turn():
-        epoll_wait, once, timeout 0
+    uvloop -- add_reader(PollSet.fd) --> turn(), and again while replies are awaited, up to LINGER_NS (ADR 83):
+        epoll_wait, once; timeout 0 at first, none when lingering
         readable  recv <= 64 KB into inbuf -> feed()     (<= 512 requests)
         writable  flush()
         ready     feed() of connections that stopped at the request limit
@@ -15,7 +15,7 @@ two methods, `feed` and `flush`, from a uvloop transport.
         graveyard connections closed in this turn are freed
 
 Invariants:
-- one `epoll_wait` a callback, one `recv` and one `send` per connection and turn;
+- one `epoll_wait` a turn, one `recv` and one `send` per connection and turn;
 - a connection on which output was put is on the dirty list or has EPOLLOUT armed; outside a turn `mark_dirty`
   schedules one;
 - a Conn pointer held by epoll or by the dirty list stays valid until the end of the turn: closed connections
@@ -26,6 +26,7 @@ Invariants:
 
 import errno
 import logging
+import os
 import socket as socket_module
 
 from libc.errno cimport EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno as c_errno
@@ -75,6 +76,7 @@ cdef enum:
     EVENTS_PER_TURN = 1024
     FIRST_READ_BYTES = 16384
     KEEP_BYTES = 1048576            # an emptied buffer above this goes back at once
+    LINGER_NS = 1000000             # so long the event loop's own events may have to wait
     STALL_NS = 400000000            # less than what others take for silence
 
 
@@ -155,12 +157,32 @@ cdef class PollSet:
             self.schedule_turn()
 
     cpdef void turn(self):
+        """Turns of the data plane: one, and more while replies are awaited."""
+        cdef uint64_t until
+        self.turn_scheduled = self.must_leave = False
+        self.one_turn(0)
+        if not self.lingers:
+            return
+        until = self.now_ns + LINGER_NS
+        while self.awaits_events() and self.lingers and not self.turn_scheduled and not self.must_leave and (
+                self.now_ns < until):
+            self.one_turn(-1)
+
+    cdef bint awaits_events(self) noexcept:
+        """For the orchestrator: whether something will come soon, and a timer in this set ends the waiting else."""
+        return False
+
+    def linger(self, doorbell_fd):
+        """From now on wait here, not in the event loop, while replies are awaited; leave when the doorbell rings."""
+        Watch(self, doorbell_fd)
+        self.lingers = True
+
+    cdef void one_turn(self, int wait_ms):
         """One turn of the data plane; see the picture above."""
         cdef int count
         cdef uint64_t started
-        self.turn_scheduled = False
         self.in_turn = True
-        count = epoll_wait(self.fd, self.events, EVENTS_PER_TURN, 0)
+        count = epoll_wait(self.fd, self.events, EVENTS_PER_TURN, wait_ms)
         started = self.read_clock()
         self.turns += 1
         if self.stall_ns and started > self.beat_ns + self.stall_ns:
@@ -272,6 +294,7 @@ cdef class PollSet:
     def close_all(self):
         """Close every connection; the set itself stays usable."""
         cdef Conn conn
+        self.lingers = False            # the timer that ends the waiting is one of them
         for conn in list(self.conns.values()):
             conn.close_now(0)
         self.dirty_count = 0
@@ -477,6 +500,19 @@ cdef class Listener(Conn):
 
     def close(self):
         self.close_now(0)
+
+
+cdef class Watch(Conn):
+    """A file of the event loop's; when it is readable the set stops lingering. Whose it is reads it."""
+
+    def __init__(self, PollSet poll, fd):
+        self.poll = poll
+        self.fd = os.dup(fd)
+        poll.add(self, EPOLLIN)
+
+    cdef int readable(self) except -1:
+        self.poll.must_leave = True
+        return 0
 
 
 cdef class Timer(Conn):

@@ -539,6 +539,9 @@ cdef class IoPath(KeyHolds):
 
     # ---- turns, shards, timers
 
+    cdef bint awaits_events(self) noexcept:
+        return self.in_flight > 0 and self.ticking
+
     cdef int before_flush(self) except -1:
         if self.serves_shards:
             self.serve_shards()

@@ -233,6 +233,8 @@ class IoWorker(Worker):
         else:
             self._open_clients()
         self._timer.start()
+        if self.config.io_workers == 1:  # else each request of another shard's would wake it twice
+            self._path.linger(self.context.port.doorbell.fd)
 
     def _open_clients(self) -> None:
         """Clients are accepted from now on; those that came before have waited in the socket's queue."""

@@ -35,6 +35,7 @@ def test_replicas_are_equal_after_commands_through_any_node(
     before, commands = case
     for client, line in zip(cycle(clients), before + commands, strict=False):
         client.call(*words_of(line, cluster.nodes[0]))
+    cluster.wait_quiet()
     assert not cluster.replica_problems()
 
 
@@ -81,6 +82,7 @@ def test_what_is_pipelined_behind_a_lead_s_command_comes_after_it(cluster: Clust
                 )
                 client.send_raw(b"".join(hiredis.pack_command(words) for words, _ in steps))
                 assert [client.reply() for _ in steps] == [wanted for _, wanted in steps], node.host
+    cluster.wait_quiet()
     assert not cluster.replica_problems()
 
 
@@ -90,6 +92,7 @@ def test_one_of_those_who_want_a_lock_gets_it(cluster: Cluster) -> None:
         for number, client in enumerate(clients):
             client.send("SET", f"lock{round}", number, "NX", "PX", 60000)
         assert sorted(str(client.reply()) for client in clients) == ["None", "None", "b'OK'"]
+    cluster.wait_quiet()
     assert not cluster.replica_problems()
 
 
