@@ -90,3 +90,7 @@ cdef class Listener(Conn):
     cdef object sock
     cdef object on_accept           # (fd, address) -> None
     cdef object on_exhausted        # () -> None: out of file descriptors
+
+
+cdef class Timer(Conn):
+    cdef object on_expiry           # () -> None

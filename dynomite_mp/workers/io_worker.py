@@ -36,6 +36,7 @@ from dynomite_mp.workers.data_path import GROUP_RESP2, GROUP_RESP3
 from dynomite_mp.workers.datastore_link import DatastoreLink
 from dynomite_mp.workers.io_gauges import IoGauges
 from dynomite_mp.workers.io_path import IoPath
+from dynomite_mp.workers.io_timer import IoTimer
 from dynomite_mp.workers.peer_cipher import node_key, secured_by
 from dynomite_mp.workers.peer_mesh import PeerLink, PeerMesh, count_peer_change
 from dynomite_mp.workers.remote_lane import RemoteLane
@@ -46,8 +47,7 @@ from dynomite_mp.workers.way_back import WayBack
 
 log = logging.getLogger("dynomite_mp.io")
 
-TICK_S = 0.010
-PRESSURE_S = 0.1
+POLL_S = 0.010
 ACCEPT_PAUSE_S = 0.1
 SKEW_REPORT_S = 60.0
 CALL_ID_BITS = 40  # ids of calls do not repeat after a restart of this process
@@ -80,15 +80,13 @@ class IoWorker(Worker):
         self._view = ClusterView.configured(config)
         self._topology_answer = TopologyAnswer(context.slab_name, config, self._view)
         self._sessions = Sessions(
-            listen=str(config.listen),
-            worker_index=context.index,
-            worker_count=config.io_workers,
+            listen=str(config.listen), worker_index=context.index, worker_count=config.io_workers,
             topology=self._topology_answer,
-        )
+        )  # fmt: skip
         topology = self._view.topology
         self._path = IoPath(
             self._schedule_turn,
-            self._schedule_tick,
+            lambda: self._timer.start_ticking(),
             context.port.slab,
             self._sessions,
             RouteTable(topology),
@@ -96,6 +94,7 @@ class IoWorker(Worker):
             shard_count=config.io_workers,
             datastore_connections=config.datastore_connections,
         )
+        self._timer = IoTimer(self._path, self._relieve_pressure)
         self._spill = SpillDirectory(context.runtime_dir / "spill", config.spill_limit_bytes)
         self._configure(config)
         self._listeners: list[Listener] = []
@@ -234,7 +233,7 @@ class IoWorker(Worker):
             self._loop.call_later(FIRST_CATCH_UP_S, self._open_clients)
         else:
             self._open_clients()
-        self._loop.call_later(PRESSURE_S, self._on_pressure_timer)
+        self._timer.start()
 
     def _open_clients(self) -> None:
         """Clients are accepted from now on; those that came before have waited in the socket's queue."""
@@ -262,7 +261,7 @@ class IoWorker(Worker):
 
     async def _until_no_clients(self, end: float) -> None:
         while self._path.clients and self._loop.time() < end:
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(POLL_S)
 
     def tick(self) -> None:
         self._gauges.refresh(self._links)
@@ -358,7 +357,7 @@ class IoWorker(Worker):
     def _confirm_leading(self, nonce: int, is_known: bool, epoch: int) -> None:
         """What was begun before is finished first."""
         if self._path.leads_of(epoch):
-            self._loop.call_later(TICK_S, self._confirm_leading, nonce, is_known, epoch)
+            self._loop.call_later(POLL_S, self._confirm_leading, nonce, is_known, epoch)
         else:
             self.proxies.replication.leading_seen(nonce, is_known)
 
@@ -377,20 +376,12 @@ class IoWorker(Worker):
     def _schedule_turn(self) -> None:
         self._loop.call_soon(self._path.turn)
 
-    def _schedule_tick(self) -> None:
-        self._loop.call_later(TICK_S, self._on_tick)
-
-    def _on_tick(self) -> None:
-        if self._path.tick():
-            self._schedule_tick()
-
-    def _on_pressure_timer(self) -> None:
+    def _relieve_pressure(self) -> None:
         self._path.relieve_pressure()
         self._path.beat()
         self._path.expire_calls()
         self._tell_ready(again=False)
         self._path.expire_holds()
-        self._loop.call_later(PRESSURE_S, self._on_pressure_timer)
 
     def drain_ring(self, sender: Endpoint, ring: SpscRing) -> int:
         if sender.role is not Role.IO:
