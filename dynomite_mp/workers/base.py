@@ -112,6 +112,7 @@ class Worker:
         spill = context.spill
         self.proxies = Proxies(context.port, spill)
         self.receivers = {sender: receiver for sender, _, receiver in receivers(self, context.port, spill)}
+        self.is_orphan = False  # the supervisor is gone: all workers drain at once, the datastore too
         self.leave: Callable[[str, float | None], None]  # begin to drain: why, and the time for it; set by WorkerLoop
 
     async def start(self) -> None:
@@ -264,6 +265,7 @@ class WorkerLoop:
     def _on_lifeline(self) -> None:
         self._loop.remove_reader(self.context.lifeline_fd)
         logger.warning("the supervisor is gone")
+        self.worker.is_orphan = True
         self.ask_drain("the supervisor is gone")
 
     async def _drain(self) -> None:

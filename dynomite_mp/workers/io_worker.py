@@ -51,6 +51,7 @@ POLL_S = 0.010
 ACCEPT_PAUSE_S = 0.1
 SKEW_REPORT_S = 60.0
 CALL_ID_BITS = 40  # ids of calls do not repeat after a restart of this process
+COPIES_S = 1.0  # for the other racks to take the copies of what was answered
 PART_S = 0.2  # for clients to be between two requests
 FIRST_CATCH_UP_S = 1.0  # clients are accepted once nothing is known to be missing, or after this long
 FIRST_DATASTORE_S = 2.0  # clients are accepted once the datastore answers, or after this long
@@ -249,10 +250,12 @@ class IoWorker(Worker):
         for listener in self._listeners:
             listener.close()
         end = self._loop.time() + deadline_s
-        self._path.part()
-        await self._until_no_clients(min(end, self._loop.time() + PART_S))
+        if not self.is_orphan:  # then nobody is left to take what more they would write
+            self._path.part()
+            await self._until_no_clients(min(end, self._loop.time() + PART_S))
         self._path.begin_drain()
         await self._until_no_clients(end)
+        await self._mesh.settle(min(end, self._loop.time() + COPIES_S))
         self._mesh.close()
         for link in self._links:
             link.close()

@@ -29,6 +29,7 @@ log = logging.getLogger("dynomite_mp.io")
 BACKOFF_FIRST_MS = 50
 BACKOFF_MAX_MS = 1000
 USER_TIMEOUT_MS = 2000
+SETTLE_POLL_S = 0.010
 PEER_SETTING = "peer/"
 QUESTION = b"*1\r\n$4\r\nPING\r\n"
 
@@ -308,6 +309,14 @@ class PeerMesh:
     def take_order(self, key: str, value: str) -> bool:
         """A setting about a single peer; False if it is none."""
         return self._orders.take(self.links, key, value)
+
+    async def settle(self, end: float) -> None:
+        """Wait until peers have answered: a connection closed with replies unread takes back what it has sent, copies
+        of answered writes among it."""
+        while self._loop.time() < end and any(
+            link.conn.in_flight and not link.conn.is_silent for link in self.links if link.conn is not None
+        ):
+            await asyncio.sleep(SETTLE_POLL_S)
 
     def all_up(self) -> bool:
         return all(link.is_up for link in self._links.values())

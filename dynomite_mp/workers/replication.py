@@ -47,6 +47,7 @@ log = logging.getLogger("dynomite_mp.replication")
 TICK_S = 0.010
 FIRST_BOOT = 1 << 16 | 1  # of a process, in a data directory that is new
 DRAIN_POLL_S = 0.010
+ORPHAN_S = 1.5
 SYNC_MIN_S = 0.050
 
 
@@ -144,7 +145,9 @@ class ReplicationWorker(Worker):
     async def drain(self, deadline_s: float) -> None:
         """What the io workers have handed over is sent and answered, as far as the time allows."""
         end = self._loop.time() + deadline_s
-        while self._path.owes() and self._loop.time() < end:
+        # Without a supervisor the io workers drain meanwhile; what they still hand over has to reach the logs.
+        last = min(end, self._loop.time() + ORPHAN_S) if self.is_orphan else 0.0
+        while (self._path.owes() and self._loop.time() < end) or self._loop.time() < last:
             await asyncio.sleep(DRAIN_POLL_S)
         self.returning.close()
         self._store.close()

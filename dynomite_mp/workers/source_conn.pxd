@@ -21,7 +21,7 @@ cdef class SourceConn(Conn):
     cdef bint has_whole             # the frame at the head of inbuf is complete and not yet handled
     cdef bint frames_replies        # a reply needs a head that names its request: a peer
     cdef uint64_t lead_tail         # position in the queue behind the last request of class lead
-    cdef uint64_t write_tail        # and behind the last other write
+    cdef uint64_t lead_run          # and of the first of those that follow each other without another one
     cdef bint has_wide_lead         # one of those not answered has keys of several tokens
     cdef uint64_t frame_id          # of the request being handled
     cdef uint8_t group              # protocol group: GROUP_RESP2 or GROUP_RESP3

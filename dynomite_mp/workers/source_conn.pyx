@@ -95,29 +95,33 @@ cdef class SourceConn(Conn):
         """Whether the next request finds what this source asked before of its keys.
 
         Commands of class lead on one token are asked of one lead, in order: they need not wait for each other. Others
-        wait for their effects; and they wait for other writes, which their effects would overtake.
+        wait for their effects; and they wait for others, reads too, which their effects would overtake.
         """
-        cdef uint64_t tail = self.write_tail if is_lead else self.lead_tail
+        cdef uint64_t tail = self.lead_tail
         cdef uint64_t at
         cdef Request* request
         if self.lead_tail > self.queue.head and (has_several or self.has_wide_lead):
             return False
+        if is_lead and not self.frames_replies:     # those of a peer come in the order of its lanes; each by itself
+            tail = self.lead_run if self.lead_tail == self.queue.tail else self.queue.tail
         if tail <= self.queue.head:
             return True
         if has_several or tail - self.queue.head > QUEUE_LOOKED_AT:
             return False
         for at in range(self.queue.head, tail):
             request = self.queue.items[at & self.queue.mask]
-            if (request.token == token and request.state == REQUEST_WAITING
-                    and (request.conflict == CONFLICT_LEAD) != is_lead and request.conflict):
+            if request.state != REQUEST_WAITING or (request.conflict == CONFLICT_LEAD) == is_lead:
+                continue
+            if request.token == token or request.fragments != NULL:
                 return False
         return True
 
     cdef void follow(self, bint has_several, bint is_lead) noexcept:
         """The request that was queued last is a write."""
         if not is_lead:
-            self.write_tail = self.queue.tail
             return
+        if self.lead_tail != self.queue.tail - 1:
+            self.lead_run = self.queue.tail - 1
         self.has_wide_lead = has_several or (self.has_wide_lead and self.lead_tail > self.queue.head)
         self.lead_tail = self.queue.tail
 

@@ -228,3 +228,21 @@ def led_here() -> str:
     """A key whose best rack is this node's."""
     order = LeadOrder(["r1", "r2", "r3"])
     return next(key for key in map(str, range(100)) if order.order(token_model.murmur(key.encode()))[0] == 0)
+
+
+async def test_it_does_not_overtake_a_read_in_front_of_it(stage: ReplicaStage) -> None:
+    stage.path.set_leading(b"127.0.0.1:8101", False)
+    order = LeadOrder(["r1", "r2", "r3"])
+    key = next(key for key in map(str, range(100)) if order.order(token_model.murmur(key.encode()))[0] == 1)
+    client = await stage.client()
+    client.send("GET", key)
+    client.send("SETNX", key, "v")
+    client.send("SETNX", key, "w")
+    assert (await stage.store.request())[1] == [b"GET", key.encode()]
+    await stage.until(lambda: stage.path.figures()["client_paused"] == 1)
+    assert stage.peers[0].waiting.empty()
+    stage.store.reply(b"$-1\r\n")
+    first, second = await stage.peers[0].request(), await stage.peers[0].request()  # they do not wait for each other
+    stage.peers[0].reply(first, b":1\r\n")
+    stage.peers[0].reply(second, b":0\r\n")
+    assert [await client.reply() for _ in range(3)] == [None, 1, 0]
