@@ -540,7 +540,7 @@ cdef class IoPath(KeyHolds):
     # ---- turns, shards, timers
 
     cdef bint awaits_events(self) noexcept:
-        return self.in_flight > 0 and self.ticking
+        return self.ticking             # something was in flight at the last tick, or has come since
 
     cdef int before_flush(self) except -1:
         if self.serves_shards:
