@@ -171,7 +171,7 @@ class Report:
         return self.result.longest_gap_s(self.broken_at, self.result.seconds)
 
     def wrong_before_return(self) -> list[str]:
-        return [text for text in self.result.wrong if float(text.split(" s:")[0]) < self.mended_at]
+        return [text for text in self.result.wrong if float(text.split(" s", 1)[0]) < self.mended_at]
 
     def is_good(self) -> bool:
         early = self.result.errors_between(0, self.broken_at)
