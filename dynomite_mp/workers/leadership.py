@@ -118,8 +118,11 @@ class Leadership:
     # ---- this node
 
     async def _run(self) -> None:
+        pause_s: float | None
         while True:
             pause_s = RETRY_S if self._wants() and not self.is_leading else REPEAT_S
+            if not self._others:
+                pause_s = None  # nobody to tell
             try:
                 async with asyncio.timeout(pause_s):
                     await self._changed.wait()
