@@ -2,7 +2,7 @@
 
     IoPath --schedule_tick--> start_ticking()        every 10 ms: IoPath.tick(), until it says that nothing is in flight
                               Timer -- _on_expiry()
-                                                     every 100 ms: on_pressure()
+                                                     every 100 ms, or idle_ms when nothing is: on_pressure()
 
 What it is not: it knows no deadline and no budget.
 """
@@ -21,8 +21,9 @@ PRESSURE_MS: Final = 100
 class IoTimer:
     """Stopped until start(); closed with the connections of the path."""
 
-    def __init__(self, path: IoPath, on_pressure: Callable[[], None]) -> None:
+    def __init__(self, path: IoPath, on_pressure: Callable[[], None], idle_ms: int) -> None:
         self._path = path
+        self._idle_ms = idle_ms
         self._on_pressure = on_pressure
         self._timer = Timer(path, self._on_expiry)
         self._period_ms = 0
@@ -31,7 +32,7 @@ class IoTimer:
 
     def start(self) -> None:
         """`on_pressure` is called from now on."""
-        self._set(TICK_MS if self._is_ticking else PRESSURE_MS)
+        self._set(TICK_MS if self._is_ticking else self._idle_ms)
 
     def start_ticking(self) -> None:
         """Something is in flight."""
@@ -51,4 +52,4 @@ class IoTimer:
             self._next_pressure_s = now_s + (PRESSURE_MS - TICK_MS / 2) / 1000  # expirations are late, never early
             self._on_pressure()
             if not self._is_ticking:
-                self._set(PRESSURE_MS)
+                self._set(self._idle_ms)

@@ -48,6 +48,7 @@ from dynomite_mp.workers.way_back import WayBack
 log = logging.getLogger("dynomite_mp.io")
 
 POLL_S = 0.010
+IDLE_MS = 200  # and less than what others take for silence: a longer pause means that this process stood still
 ACCEPT_PAUSE_S = 0.1
 SKEW_REPORT_S = 60.0
 CALL_ID_BITS = 40  # ids of calls do not repeat after a restart of this process
@@ -94,7 +95,7 @@ class IoWorker(Worker):
             shard_count=config.io_workers,
             datastore_connections=config.datastore_connections,
         )
-        self._timer = IoTimer(self._path, self._relieve_pressure)
+        self._timer = IoTimer(self._path, self._relieve_pressure, min(IDLE_MS, config.peer_silence_ms // 2))
         self._spill = SpillDirectory(context.runtime_dir / "spill", config.spill_limit_bytes)
         self._configure(config)
         self._listeners: list[Listener] = []
