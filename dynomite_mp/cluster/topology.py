@@ -127,6 +127,13 @@ class Topology:
     def local_rack(self) -> Rack:
         return next(rack for rack in self.local_dc.racks if rack.name == self.local.rack)
 
+    def replica_addresses(self) -> tuple[str, ...]:
+        """Of the other nodes of this datacenter; none when it has one rack, where nobody has what this node has."""
+        racks = self.local_dc.racks
+        if len(racks) < 2:
+            return ()
+        return tuple(node.address for rack in racks for node in rack.nodes if not node.is_local)
+
     def nodes(self) -> Iterator[Node]:
         """All nodes, by datacenter and rack."""
         for dc in self.datacenters:

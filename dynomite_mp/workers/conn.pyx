@@ -21,7 +21,8 @@ Invariants:
 - a Conn pointer held by epoll or by the dirty list stays valid until the end of the turn: closed connections
   wait in the graveyard;
 - buffers are never moved per send; they have read and write offsets;
-- the GIL is kept over system calls: none of them waits, and giving it back would cost more than they do.
+- the GIL is kept over system calls: giving it back would cost more than they do. Only a lingering turn waits, until its
+  timer at the latest; another thread of this process (a name look-up) then waits as long.
 """
 
 import errno

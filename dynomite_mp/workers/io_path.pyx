@@ -719,7 +719,7 @@ cdef class IoPath(KeyHolds):
         self.on_gossip_text = on_gossip_text
 
     def relieve_pressure(self):
-        """Ten times a second. Over the process budget clients between two requests are not read; far over it, the
+        """Several times a second. Over the process budget clients between two requests are not read; far over it, the
         largest is closed. What only matters while both protocol groups write is given up as well."""
         cdef ClientConn client
         cdef ClientConn largest = None

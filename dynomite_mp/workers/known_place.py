@@ -40,11 +40,8 @@ class KnownPlace:
         calls.handlers["knows"] = self._on_knows
 
     def swap(self, topology: Topology) -> None:
-        racks = topology.local_dc.racks
         self._own = topology.local.address
-        self._peers = tuple(node.address for rack in racks for node in rack.nodes if not node.is_local)
-        if len(racks) < 2:
-            self._peers = ()
+        self._peers = topology.replica_addresses()
 
     async def _on_knows(self, address: str) -> int:
         """Another node asks whether its share of the writes of this one goes to it."""

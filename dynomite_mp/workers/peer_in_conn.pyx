@@ -31,7 +31,7 @@ from dynomite_mp.workers.request cimport (
     REQUEST_ANSWERED, REQUEST_DONE, REQUEST_WAITING, Request, queue_free, queue_head, queue_init, queue_len, queue_push,
     request_new, request_release,
 )
-from dynomite_mp.workers.source_conn cimport SourceConn
+from dynomite_mp.workers.source_conn cimport SourceConn, detach_all
 
 cdef extern from "<sys/epoll.h>" nogil:
     enum:
@@ -258,13 +258,7 @@ cdef class PeerInConn(SourceConn):
             SourceConn.after_flush(self)
 
     cdef void on_closed(self, int error):
-        cdef Request* request
         self.detach_requests()
-        while queue_len(&self.later):
-            request = queue_head(&self.later)
-            self.later.head += 1
-            request.client = NULL
-            request.state = REQUEST_ANSWERED
-            request_release(request)
+        detach_all(&self.later)
         self.path.slab.add(self.path.cells.dnode_err if error else self.path.cells.dnode_eof, 1)
         self.path.peer_opened(self, -1)

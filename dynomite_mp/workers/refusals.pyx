@@ -30,4 +30,4 @@ cdef bint says_state(const char* p, size_t n) noexcept nogil:
 cdef bint says_unasked(const char* p, size_t n) noexcept nogil:
     """Those of them that are certain: nothing was executed."""
     return (starts(p, n, b"-LOADING", 8) or starts(p, n, b"-MASTERDOWN", 11) or starts(p, n, NOT_LEAD, NOT_LEAD_LEN)
-            or starts(p, n, b"-ERR Dynomite: Dynomite's current state", 39))
+            or says_state(p, n))

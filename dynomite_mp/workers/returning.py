@@ -69,11 +69,8 @@ class Returning:
         return self._task is not None
 
     def swap(self, topology: Topology) -> None:
-        racks = topology.local_dc.racks
         self._own = topology.local.address
-        self._peers = tuple(node.address for rack in racks for node in rack.nodes if not node.is_local)
-        if len(racks) < 2:
-            self._peers = ()
+        self._peers = topology.replica_addresses()
 
     def on_event(self, worker: int, what: str, episode: int, missing: Missing) -> None:
         """An io worker says why it is RESUMING."""

@@ -43,3 +43,6 @@ cdef class SourceConn(Conn):
     cdef int drain(self) except -1
     cdef void check_limits(self)
     cdef void detach_requests(self)
+
+
+cdef void detach_all(RequestQueue* queue) noexcept

@@ -22,8 +22,8 @@ from dynomite_mp.proto.command_lookup cimport CONFLICT_LEAD
 from dynomite_mp.workers.conn cimport Conn
 from dynomite_mp.workers.data_path cimport PAUSE_BUDGET
 from dynomite_mp.workers.request cimport (
-    REQUEST_ANSWERED, REQUEST_DONE, REQUEST_WAITING, Request, queue_free, queue_head, queue_init, queue_len,
-    request_release,
+    REQUEST_ANSWERED, REQUEST_DONE, REQUEST_WAITING, Request, RequestQueue, queue_free, queue_head, queue_init,
+    queue_len, request_release,
 )
 
 cdef enum:
@@ -166,14 +166,8 @@ cdef class SourceConn(Conn):
 
     cdef void detach_requests(self):
         """Nobody waits for these replies any more; the slots swallow them."""
-        cdef Request* request
         self.path.slab.add(self.path.cells.dropped, queue_len(&self.queue))
-        while queue_len(&self.queue):
-            request = queue_head(&self.queue)
-            self.queue.head += 1
-            request.client = NULL
-            request.state = REQUEST_ANSWERED
-            request_release(request)
+        detach_all(&self.queue)
         self.path.stop_waiting(self)
 
     cdef void set_pause(self, uint32_t bit) noexcept:
@@ -202,3 +196,14 @@ cdef class SourceConn(Conn):
                       self.address, held, self.path.client_hard_bytes)
             self.path.slab.add(self.path.cells.hard_limit, 1)
             self.close_now(0)
+
+
+cdef void detach_all(RequestQueue* queue) noexcept:
+    """Empties it; what is still awaited for its requests answers nobody."""
+    cdef Request* request
+    while queue_len(queue):
+        request = queue_head(queue)
+        queue.head += 1
+        request.client = NULL
+        request.state = REQUEST_ANSWERED
+        request_release(request)

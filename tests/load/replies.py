@@ -131,11 +131,15 @@ def _presence(reply: Any) -> Any:
     return (kind, value if kind in ("-", "error") else value is None)
 
 
+def uncounted(value: Any) -> Any:
+    """A HyperLogLog without the count that PFCOUNT leaves in it where it was asked; other values as they are."""
+    is_hyperloglog = isinstance(value, bytes) and value.startswith(b"HYLL") and len(value) > 16
+    return value[:8] + value[16:] if is_hyperloglog else value
+
+
 def _content(reply: Any) -> Any:
     kind, value = reply
-    if isinstance(value, bytes) and value.startswith(b"HYLL"):
-        return (kind, value[:8] + value[16:])
-    return reply
+    return (kind, uncounted(value))
 
 
 def _integer(reply: Any) -> int | None:
