@@ -15,8 +15,8 @@ Invariants: at most one record a replica and write; reads and writes that have o
 
 from libc.stdint cimport uint16_t, uint64_t
 
-from dynomite_mp.cluster.route cimport NO_OWNER, PLAN_LEAD, PLAN_LOCAL
-from dynomite_mp.proto.command_lookup cimport CommandRow, command_row
+from dynomite_mp.cluster.route cimport NO_OWNER, PLAN_LEAD, PLAN_LOCAL, PLAN_ONE_WRITE
+from dynomite_mp.proto.command_lookup cimport CONFLICT_OVERWRITE, CommandRow, command_row
 from dynomite_mp.workers.datastore_conn cimport DatastoreConn
 from dynomite_mp.workers.peer_out_conn cimport PeerOutConn
 from dynomite_mp.workers.remote_lane cimport RemoteLane
@@ -88,14 +88,15 @@ cdef class Writes(Stamps):
         self.put_off(request, MISSING_WRITES)
         return True
 
-    cdef bint is_owner_behind(self, Request* request, int rack) noexcept:
-        """Whether that rack's owner lacks writes of this coordinator: it counts without them."""
-        cdef int node = self.table.owner(rack, request.token)
-        cdef PeerOutConn conn
-        if node == NO_OWNER or not self.behind:
-            return False
-        conn = <PeerOutConn>self.peers[node * self.peer_count + request.token % self.peer_count]
-        return conn is not None and conn.is_behind
+    cdef void doubt(self, Request* request, int rack) noexcept:
+        """That rack's owner executes this write without some earlier ones: what it replies may be counted wrong. The
+        reply to an overwrite is the same everywhere."""
+        if request.conflict == CONFLICT_OVERWRITE:
+            return
+        if rack < RACKS_WATCHED:
+            request.doubtful_racks |= <uint64_t>1 << rack
+        if request.mode == PLAN_ONE_WRITE and rack == request.primary:
+            request.primary_failed = True
 
     cdef int note_behind(self, bytes node) except -1:
         """From now on this coordinator reads elsewhere, until the replica has what it missed. This node's own copy is
