@@ -39,7 +39,7 @@ class Spawner:
     def preload(self) -> None:
         """Import what the workers share, once.
 
-        The HTTP library of admin too: imported after the fork it goes into the gaps of pages that are shared until
+        The HTTP parser of admin too: imported after the fork it goes into the gaps of pages that are shared until
         then, which costs the node 3 MB more. For the same reason no garbage is collected here: that makes gaps.
         """
         for role in ROLES:
