@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from dynomite_mp.ipc.proxies import SupervisorProxy
 from dynomite_mp.ipc.slab import Slab
+from dynomite_mp.workers import admin_http
 from dynomite_mp.workers.admin_http import HttpServer
 from dynomite_mp.workers.base import Worker, WorkerContext
 from dynomite_mp.workers.cluster_view import ClusterView
@@ -76,7 +77,13 @@ class AdminWorker(Worker):
         identity = identity_of(self.config, slab.created_at_ns / 1e9, os.environ)
         self._source = SlabSource(slab, identity, ClusterView.configured(self.config))
         service = RestService(self._source, self.settings, self.link)
-        self._http = HttpServer(service, self.config.admin_token, self._count_answer)
+        self._http = HttpServer(
+            service,
+            self.config.admin_token,
+            self._count_answer,
+            admin_http.MAX_CONNECTIONS,
+            admin_http.CONNECTION_LIFE_S,
+        )
         loop = asyncio.get_running_loop()
         for sock in self.context.sockets:
             serve = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server

@@ -176,8 +176,8 @@ class HttpServer:
         service: RestService,
         admin_token: str | None,
         answered: Callable[[int], None],
-        limit: int = MAX_CONNECTIONS,
-        life_s: float = CONNECTION_LIFE_S,
+        limit: int,
+        life_s: float,
     ) -> None:
         self._service = service
         self._admin_token = admin_token
