@@ -533,6 +533,21 @@ cdef size_t array_head(const char* p, size_t n) noexcept nogil:
     return n if end == NULL else <size_t>(end - p) + 1
 
 
+cdef bint entries_of(const char* reply, size_t n, size_t* start, size_t* end) noexcept nogil:
+    """Where the entries stand in a reply to XAUTOCLAIM: cursor, entries, deleted ids."""
+    cdef ReplyScan part
+    reply_scan_reset(&part)
+    if next_reply(reply + start[0], n - start[0], &part) != FRAME_OK:
+        return False
+    start[0] += part.pos
+    reply_scan_reset(&part)
+    if start[0] >= n or next_reply(reply + start[0], n - start[0], &part) != FRAME_OK:
+        return False
+    end[0] = start[0] + part.pos
+    start[0] += array_head(reply + start[0], end[0] - start[0])
+    return True
+
+
 cdef int claimed(const CommandRow* row, const char* p, const RequestScan* s, const char* reply, size_t n,
                  Buf* out) noexcept nogil:
     """XCLAIM key group consumer 0 id.. options FORCE: what the lead has claimed, however long it was idle here.
@@ -543,24 +558,14 @@ cdef int claimed(const CommandRow* row, const char* p, const RequestScan* s, con
     cdef bint is_auto = row.name[1] == c"a"
     cdef ArgWalk w
     cdef Span arg, id
-    cdef ReplyScan part
     cdef int round
     cdef size_t start = array_head(reply, n)
     cdef size_t end = n
     cdef size_t pos
-    cdef size_t deleted = n                         # where the ids begin that XAUTOCLAIM says it struck out
+    cdef size_t deleted                             # ids that XAUTOCLAIM says it struck out, from Redis 7 on
     cdef int64_t ids = 0, options = 0
-    if is_auto:                                     # cursor, entries, deleted ids
-        reply_scan_reset(&part)
-        if next_reply(reply + start, n - start, &part) != FRAME_OK:
-            return EFFECT_NOTHING
-        start += part.pos
-        reply_scan_reset(&part)
-        if start >= n or next_reply(reply + start, n - start, &part) != FRAME_OK:
-            return EFFECT_NOTHING
-        end = start + part.pos
-        start += array_head(reply + start, end - start)
-        deleted = end + array_head(reply + end, n - end)    # Redis before 7 says none
+    if is_auto and not entries_of(reply, n, &start, &end):
+        return EFFECT_NOTHING
     for round in range(2):
         if round:
             if ids == 0:
@@ -580,11 +585,11 @@ cdef int claimed(const CommandRow* row, const char* p, const RequestScan* s, con
             ids += not round
             if round and put_arg(out, reply, &id) < 0:
                 return EFFECT_FAILED
+        deleted = end + array_head(reply + end, n - end)
         while next_claimed(reply, n, &deleted, &id):
             ids += not round
             if round and put_arg(out, reply, &id) < 0:
                 return EFFECT_FAILED
-        deleted = end + array_head(reply + end, n - end)
         while walk_next(&w, &arg):
             if (is_auto and not arg_is(p, &arg, b"justid")) or (
                     not is_auto and options == 0 and round == 0 and looks_like_id(p, &arg)):
