@@ -275,6 +275,8 @@ cdef class Fanout(Writes):
             return DOWN
         if self.holds_keys and request.is_write and self.hold_write(request, rack, row, p, n):
             request.is_late = True
+            if request.mode == PLAN_ONE_WRITE and self.is_catching_up:
+                request.primary_failed = True       # a copy may take longer than a client waits; nobody reads here
             return TAKEN
         if conn is None:
             if self.connect_on_demand is not None and may_hold:

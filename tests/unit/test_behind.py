@@ -127,6 +127,19 @@ async def test_the_reply_to_a_count_comes_from_a_replica_that_has_them_all(stage
     assert await client.reply() == 8
 
 
+async def test_a_node_that_catches_up_does_not_wait_for_its_copies_of_keys(stage: ReplicaStage) -> None:
+    """A write that waits for the copy of its key is answered by another rack, which is read until this one is whole."""
+    client = await stage.client()
+    stage.path.set_catching_up(Missing.WRITES)
+    stage.path.hold_keys(1, [b"k"])
+    client.send("SET", "k", "v")
+    for peer in stage.peers:
+        peer.reply(await peer.request(), b"+OK\r\n")
+    assert await client.reply() == b"OK"
+    stage.path.release_keys(1)
+    assert (await stage.store.request())[1] == [b"SET", b"k", b"v"]
+
+
 async def test_a_stop_that_a_timer_sees_first_is_one_too(stage: ReplicaStage) -> None:
     stops: list[bool] = []
     stage.path.set_on_stall(lambda: stops.append(True), 1)
