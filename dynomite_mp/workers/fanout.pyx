@@ -273,11 +273,8 @@ cdef class Fanout(Writes):
         cdef Slot* slot
         if (self.node_state != STATE_NORMAL or self.is_catching_up) and not self.state_allows(request):
             return DOWN
-        if self.holds_keys and request.is_write and self.hold_write(request, rack, row, p, n):
-            request.is_late = True
-            if request.mode == PLAN_ONE_WRITE and self.is_catching_up:
-                request.primary_failed = True       # a copy may take longer than a client waits; nobody reads here
-            return TAKEN
+        if self.holds_keys and self.meets_hold(request, rack, row, p, n):
+            return TAKEN if request.is_write else DOWN
         if conn is None:
             if self.connect_on_demand is not None and may_hold:
                 self.connect_on_demand()
@@ -599,7 +596,7 @@ cdef class Fanout(Writes):
                 self.keep_reserve(request, reply, n)
                 request.is_reserve_weak = True
         elif what == OUT_GOOD or (what == OUT_ERROR and not request.has_reserve):
-            is_weak = request.pending != 0 and self.is_owner_behind(request, rack)
+            is_weak = (request.pending or request.has_reserve) and self.is_owner_behind(request, rack)
             if request.primary_failed and not is_weak:
                 return self.complete(request, reply, n)
             if not request.has_reserve:

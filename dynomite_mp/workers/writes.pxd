@@ -38,4 +38,4 @@ cdef class Writes(Stamps):
     cdef int watch_lane(self, bytes node, uint64_t number) except -1
     cdef int one_good(self, Request* request, const char* p, size_t n) except -1
     cdef int one_refused(self, Request* request, int rack, const char* p, size_t n) except -1
-    cdef bint hold_write(self, Request* request, int rack, const CommandRow* row, const char* p, size_t n) except -1
+    cdef bint meets_hold(self, Request* request, int rack, const CommandRow* row, const char* p, size_t n) except -1

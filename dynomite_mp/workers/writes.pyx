@@ -158,8 +158,8 @@ cdef class Writes(Stamps):
             request.refused_racks |= <uint64_t>1 << rack
         return 0
 
-    cdef bint hold_write(self, Request* request, int rack, const CommandRow* row, const char* p, size_t n) except -1:
-        """Hook, carried out by KeyHolds: whether this write waits for a copy of its key."""
+    cdef bint meets_hold(self, Request* request, int rack, const CommandRow* row, const char* p, size_t n) except -1:
+        """Hook, carried out by KeyHolds: whether a request meets a held key; a write waits then, a read goes elsewhere."""
         raise NotImplementedError
 
     def set_catching_up(self, int missing):

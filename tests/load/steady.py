@@ -309,8 +309,8 @@ class SteadyLoad:
 
     async def run(self) -> None:
         """The load on the running loop, until `stopping` is set."""
-        self.started = time.monotonic()
         self.clients = [SteadyClient(number, self.plan, self) for number in range(self.plan.clients)]
+        self.started = time.monotonic()  # `start` returns now
         watch = asyncio.ensure_future(self.watch())
         await asyncio.gather(*(client.run() for client in self.clients))
         watch.cancel()

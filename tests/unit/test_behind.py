@@ -10,8 +10,9 @@ import pytest_asyncio
 
 from dynomite_mp.enums import Consistency, Missing
 from dynomite_mp.errors import WIRE_ERRORS
-from dynomite_mp.proto.dnode import EXTENSION_FORCE_READ
-from dynomite_mp.proto.dnode_frames import unpack_extension
+from dynomite_mp.proto.dnode import EXTENSION_FORCE_READ, EXTENSION_LOCAL_ONLY
+from dynomite_mp.proto.dnode_frames import ExtensionFields, pack_extension, unpack_extension
+from dynomite_mp.proto.requests import request
 from tests.unit.io_stage import Client
 from tests.unit.replica_stage import PlayedPeer, ReplicaStage
 
@@ -127,6 +128,21 @@ async def test_the_reply_to_a_count_comes_from_a_replica_that_has_them_all(stage
     assert await client.reply() == 8
 
 
+async def test_when_all_lack_something_a_count_is_what_this_node_itself_knows(stage: ReplicaStage) -> None:
+    client = await stage.client()
+    for peer in stage.peers:
+        await misses_a_write(stage, client, peer)
+    stage.path.set_catching_up(Missing.WRITES)
+    client.send("INCR", "n")
+    frames = [await peer.request() for peer in stage.peers]
+    stage.peers[0].reply(frames[0], b":3\r\n")
+    await stage.store.request()
+    stage.store.reply(b":5\r\n")
+    await stage.until(lambda: stage.cell("write_responses:resp2") == 3)
+    stage.peers[1].reply(frames[1], b":4\r\n")
+    assert await client.reply() == 5
+
+
 async def test_a_node_that_catches_up_does_not_wait_for_its_copies_of_keys(stage: ReplicaStage) -> None:
     """A write that waits for the copy of its key is answered by another rack, which is read until this one is whole."""
     client = await stage.client()
@@ -138,6 +154,30 @@ async def test_a_node_that_catches_up_does_not_wait_for_its_copies_of_keys(stage
     assert await client.reply() == b"OK"
     stage.path.release_keys(1)
     assert (await stage.store.request())[1] == [b"SET", b"k", b"v"]
+
+
+async def test_a_read_does_not_overtake_a_write_that_waits_for_a_copy(stage: ReplicaStage) -> None:
+    """Another rack has taken that write, and its coordinator acknowledged it perhaps."""
+    client, other = await stage.client(), await stage.client()
+    stage.path.hold_keys(1, [b"k"])
+    assert await served_by(stage, other) is stage
+    client.send("SET", "k", "new")
+    for peer in stage.peers:
+        peer.reply(await peer.request(), b"+OK\r\n")
+    assert await served_by(stage, other) is stage.peers[0]
+    asking = await stage.asking_peer()
+    asking.send(request("GET", "k"))
+    assert (await asking.reply()).payload == WIRE_ERRORS["state_forbids"].line
+    for flag in (EXTENSION_LOCAL_ONLY, EXTENSION_FORCE_READ):  # what a copy is made of; when nobody else has anything
+        asking.send(request("GET", "k"), pack_extension(ExtensionFields(flags=flag)))
+        await stage.store.request()
+        stage.store.reply(b"$3\r\nold\r\n")
+        assert (await asking.reply()).payload == b"$3\r\nold\r\n"
+    stage.path.release_keys(1)
+    await stage.store.request()
+    stage.store.reply(b"+OK\r\n")
+    assert await client.reply() == b"OK"
+    assert await served_by(stage, other) is stage
 
 
 async def test_a_stop_that_a_timer_sees_first_is_one_too(stage: ReplicaStage) -> None:
