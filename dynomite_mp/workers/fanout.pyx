@@ -59,7 +59,7 @@ from dynomite_mp.workers.request cimport (
 from dynomite_mp.workers.stamps cimport COPY_READ
 from dynomite_mp.workers.target_conn cimport TargetConn
 from dynomite_mp.workers.write_order cimport order_bucket
-from dynomite_mp.workers.writes cimport HINT_MISSED, HINT_UNKNOWN, Writes
+from dynomite_mp.workers.writes cimport HINT_MISSED, HINT_UNKNOWN, MISSING_EVERYTHING, Writes
 
 from dynomite_mp.enums import NodeState
 from dynomite_mp.errors import WIRE_ERRORS
@@ -142,7 +142,7 @@ cdef class Fanout(Writes):
         then they have to answer (put_off)."""
         cdef int taken, rack
         while self.may_read_on(request):
-            rack = (self.table.my_rack + request.racks_tried) % self.table.racks
+            rack = (self.table.my_rack + request.read_from + request.racks_tried) % self.table.racks
             taken = self.to_node(request, rack, row, p, n, is_first)
             if taken == HOLD:
                 return HOLD
@@ -163,6 +163,7 @@ cdef class Fanout(Writes):
         if request.racks_tried >= self.table.racks and request.put_off >= self.table.racks and not request.is_forced:
             request.is_forced = True
             request.racks_tried = 0
+            request.read_from = request.old_rack - 1 if request.old_rack else self.is_catching_up == MISSING_EVERYTHING
         return request.racks_tried < self.table.racks
 
     cdef int to_all_nodes(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1:
@@ -313,7 +314,7 @@ cdef class Fanout(Writes):
             self.complete(request, b"+OK\r\n", 5)
         else:
             if request.conflict != CONFLICT_OVERWRITE and request.mode == PLAN_ONE_WRITE:
-                request.primary_failed = True       # what the reply should be is not known here
+                request.primary_failed = request.is_guess = True    # what the reply should be is not known here
             self.outcome(request, rack, OUT_GOOD, b"+OK\r\n", 5, NULL, 0)
         return TAKEN
 
@@ -325,7 +326,7 @@ cdef class Fanout(Writes):
             return False
         if self.is_catching_up and not request.is_write and not request.is_forced:
             request.error_code = E_STATE
-            self.put_off(request, self.is_catching_up)
+            self.put_off(request, self.is_catching_up, self.table.my_rack)
             return False
         return True
 
@@ -398,7 +399,7 @@ cdef class Fanout(Writes):
                 what = OUT_UNREACHABLE
                 request.error_code = E_DATASTORE_DOWN
                 if says_state(p, n):
-                    request.put_off += 1
+                    self.put_off_by(request, conn, slot.rack)
         elif request.group == GROUP_RESP3 and n and p[0] != c"+" and p[0] != c":" and answers_in_resp2(conn):
             shaped = reshape_frame(request.command, buf_ptr(&conn.outbuf)[slot.head_len:slot.size], p[:n])
             p, n = shaped, len(shaped)
@@ -593,9 +594,15 @@ cdef class Fanout(Writes):
             if request.has_reserve and not request.is_reserve_weak:
                 return self.use_reserve(request)
             if what == OUT_GOOD:                    # of replies that may be wrong, what this node itself knows
-                self.keep_reserve(request, reply, n)
-                request.is_reserve_weak = True
+                request.is_guess |= self.is_catching_up == MISSING_EVERYTHING
+                if request.is_guess and request.has_reserve:
+                    request.is_guess = False
+                else:
+                    self.keep_reserve(request, reply, n)
+                    request.is_reserve_weak = True
         elif what == OUT_GOOD or (what == OUT_ERROR and not request.has_reserve):
+            if request.is_guess:
+                request.has_reserve = request.is_guess = False
             is_weak = (request.pending or request.has_reserve) and self.is_owner_behind(request, rack)
             if request.primary_failed and not is_weak:
                 return self.complete(request, reply, n)

@@ -39,7 +39,7 @@ from dynomite_mp.workers.request cimport (
 )
 from dynomite_mp.workers.source_conn cimport SourceConn
 from dynomite_mp.workers.write_order cimport order_bucket
-from dynomite_mp.workers.writes cimport MISSING_WRITES
+from dynomite_mp.workers.writes cimport MISSING_WRITES, NO_RACK
 
 from dynomite_mp.errors import WIRE_ERRORS
 
@@ -108,7 +108,7 @@ cdef class KeyHolds(PeerService):
                 continue
             if not request.is_write:
                 request.error_code = E_STATE
-                self.put_off(request, MISSING_WRITES)
+                self.put_off(request, MISSING_WRITES, NO_RACK)
                 return True
             write = HeldWrite.__new__(HeldWrite)
             write.request = request

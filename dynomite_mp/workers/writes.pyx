@@ -17,6 +17,7 @@ from libc.stdint cimport uint16_t, uint64_t
 
 from dynomite_mp.cluster.route cimport NO_OWNER, PLAN_LEAD, PLAN_LOCAL
 from dynomite_mp.proto.command_lookup cimport CommandRow, command_row
+from dynomite_mp.proto.dnode cimport EXTENSION_FORCE_READ
 from dynomite_mp.workers.datastore_conn cimport DatastoreConn
 from dynomite_mp.workers.peer_out_conn cimport PeerOutConn
 from dynomite_mp.workers.remote_lane cimport RemoteLane
@@ -71,13 +72,22 @@ cdef class Writes(Stamps):
             self.want_turn()                        # its end rings the bell
         return 0
 
-    cdef void put_off(self, Request* request, int missing) noexcept:
+    cdef void put_off(self, Request* request, int missing, int rack) noexcept:
         """A replica did not take a read because of what it may lack. Of one that lacks little an old value is better
-        than none; else none, as long as a rack that cannot be reached may have what the others lack."""
-        if missing == MISSING_WRITES:
-            request.put_off = <uint16_t>self.table.racks
-        else:
+        than none; else none, as long as a rack that cannot be reached may have what the others lack. `rack`: who is to
+        be asked first then, rather than one that lacks everything; NO_RACK: who lacks what this node knows of."""
+        if missing != MISSING_WRITES:
             request.put_off += 1
+            return
+        request.put_off = <uint16_t>self.table.racks
+        request.reply_marks |= EXTENSION_FORCE_READ     # where a peer asks: it may ask again so
+        if request.old_rack == 0 and rack != NO_RACK:
+            request.old_rack = <uint16_t>(1 + (rack + self.table.racks - self.table.my_rack) % self.table.racks)
+
+    cdef void put_off_by(self, Request* request, TargetConn conn, int rack) noexcept:
+        """A peer has answered that it is catching up; it says how."""
+        cdef bint is_little = isinstance(conn, PeerOutConn) and (<PeerOutConn>conn).reply_marks & EXTENSION_FORCE_READ
+        self.put_off(request, MISSING_WRITES if is_little else MISSING_EVERYTHING, rack)
 
     cdef bint is_put_off(self, Request* request) noexcept:
         """A read is not for a replica that misses writes which this coordinator has acknowledged, if another has them.
@@ -85,7 +95,7 @@ cdef class Writes(Stamps):
         if request.is_write or request.is_forced or request.mode == PLAN_LOCAL or request.mode >= PLAN_LEAD:
             return False
         request.error_code = E_STATE
-        self.put_off(request, MISSING_WRITES)
+        self.put_off(request, MISSING_WRITES, NO_RACK)
         return True
 
     cdef bint is_owner_behind(self, Request* request, int rack) noexcept:
