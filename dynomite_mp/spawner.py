@@ -39,8 +39,8 @@ class Spawner:
     def preload(self) -> None:
         """Import what the workers share, once.
 
-        The HTTP library of admin too: imported after the fork it goes into the gaps of pages that are shared until
-        then, which costs the node 3 MB more. For the same reason no garbage is collected here: that makes gaps.
+        What only one of them needs too: imported after the fork it goes into the gaps of pages that are shared until
+        then, and each is copied (ADR 80). For the same reason no garbage is collected here: that makes gaps.
         """
         for role in ROLES:
             load(role)

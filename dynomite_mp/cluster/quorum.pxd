@@ -48,5 +48,6 @@ cdef int reply_set_bad(ReplySet* replies, int rack, bint answered) noexcept nogi
 cdef bint reply_set_again(ReplySet* replies, int rack) noexcept nogil
 cdef void reply_set_keep(ReplySet* replies, int rack, const char* p, size_t n) noexcept nogil
 cdef const char* reply_set_kept(ReplySet* replies, int rack, size_t* n) noexcept nogil
+cdef int reply_set_best(ReplySet* replies, int like, int first, uint64_t doubtful) noexcept nogil
 cdef int reply_set_differing(ReplySet* replies) noexcept nogil
 cdef uint64_t reply_digest(const char* p, size_t n) noexcept nogil

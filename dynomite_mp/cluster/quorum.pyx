@@ -146,6 +146,19 @@ cdef int verdict(ReplySet* replies) noexcept nogil:
     return QUORUM_WAIT
 
 
+cdef int reply_set_best(ReplySet* replies, int like, int first, uint64_t doubtful) noexcept nogil:
+    """The first rack, beginning with `first`, that agrees with rack `like` and is not among the doubtful (a bit each);
+    `like` when there is none."""
+    cdef int i, rack
+    cdef uint64_t digest = replies.replicas[like].digest
+    for i in range(replies.racks):
+        rack = (first + i) % replies.racks
+        if (replies.replicas[rack].outcome == REPLICA_GOOD and replies.replicas[rack].digest == digest
+                and (rack >= 64 or not doubtful >> rack & 1)):
+            return rack
+    return like
+
+
 cdef int reply_set_differing(ReplySet* replies) noexcept nogil:
     """How many good replies are not of the most frequent kind."""
     cdef int one, other, same

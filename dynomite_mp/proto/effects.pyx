@@ -13,7 +13,7 @@ has in front; so the lead pops, and the others are told what is to go.
     ZPOPMIN k           *2 a 1             ZREM k a
     LMOVE a b ..        $1 x               the same
     XADD k * f v        $.. 17-0           XADD k 17-0 f v
-    XCLAIM k g c ..     *1 17-0 ..         XCLAIM k g c 0 17-0 FORCE
+    XCLAIM k g c ..     *1 17-0 ..         XCLAIM k g c 0 17-0 FORCE, and what is struck out of the pending ones
     EVAL ..             anything           the same
     SUNIONSTORE d a b   :2                 RESTORE d 0 <bytes> REPLACE ABSTTL, from probes sent behind it:
                                            DUMP d, PTTL d
@@ -67,6 +67,8 @@ cdef enum:
     FORM_CLAIM = 9              # XCLAIM, XAUTOCLAIM
     FORM_DUMP = 10              # the keys it writes, from probes
 
+    FIRST_CLAIMED = 5           # where the ids of an XCLAIM begin
+
 cdef struct Rule:
     uint8_t form
     uint8_t happened
@@ -108,8 +110,8 @@ _RULES = {
     "rpoplpush": _rule(FORM_SAME),
     "smove": _rule(FORM_SAME, ONE),
     "xadd": _rule(FORM_ID),
-    "xclaim": _rule(FORM_CLAIM),
-    "xautoclaim": _rule(FORM_CLAIM),
+    "xclaim": _rule(FORM_CLAIM, ANY_REPLY),
+    "xautoclaim": _rule(FORM_CLAIM, ANY_REPLY),
     "xreadgroup": _rule(FORM_SAME),
     "xgroup|create": _rule(FORM_SAME, ANY_REPLY),
     "xgroup|setid": _rule(FORM_SAME, ANY_REPLY),
@@ -531,32 +533,43 @@ cdef size_t array_head(const char* p, size_t n) noexcept nogil:
     return n if end == NULL else <size_t>(end - p) + 1
 
 
+cdef bint entries_of(const char* reply, size_t n, size_t* start, size_t* end) noexcept nogil:
+    """Where the entries stand in a reply to XAUTOCLAIM: cursor, entries, deleted ids."""
+    cdef ReplyScan part
+    reply_scan_reset(&part)
+    if next_reply(reply + start[0], n - start[0], &part) != FRAME_OK:
+        return False
+    start[0] += part.pos
+    reply_scan_reset(&part)
+    if start[0] >= n or next_reply(reply + start[0], n - start[0], &part) != FRAME_OK:
+        return False
+    end[0] = start[0] + part.pos
+    start[0] += array_head(reply + start[0], end[0] - start[0])
+    return True
+
+
 cdef int claimed(const CommandRow* row, const char* p, const RequestScan* s, const char* reply, size_t n,
                  Buf* out) noexcept nogil:
-    """XCLAIM key group consumer 0 id.. options FORCE: what the lead has claimed, however long it was idle here."""
+    """XCLAIM key group consumer 0 id.. options FORCE: what the lead has claimed, however long it was idle here.
+
+    Both commands also strike entries that are no longer in the stream from the pending ones, and so does this XCLAIM
+    when it names them. XAUTOCLAIM says which; for what an XCLAIM did not claim see struck_out().
+    """
     cdef bint is_auto = row.name[1] == c"a"
     cdef ArgWalk w
     cdef Span arg, id
-    cdef ReplyScan part
     cdef int round
     cdef size_t start = array_head(reply, n)
     cdef size_t end = n
     cdef size_t pos
+    cdef size_t deleted                             # ids that XAUTOCLAIM says it struck out, from Redis 7 on
     cdef int64_t ids = 0, options = 0
-    if is_auto:                                     # cursor, entries, deleted ids
-        reply_scan_reset(&part)
-        if next_reply(reply + start, n - start, &part) != FRAME_OK:
-            return EFFECT_NOTHING
-        start += part.pos
-        reply_scan_reset(&part)
-        if start >= n or next_reply(reply + start, n - start, &part) != FRAME_OK:
-            return EFFECT_NOTHING
-        end = start + part.pos
-        start += array_head(reply + start, end - start)
+    if is_auto and not entries_of(reply, n, &start, &end):
+        return EFFECT_NOTHING
     for round in range(2):
         if round:
             if ids == 0:
-                return EFFECT_NOTHING
+                return EFFECT_NOTHING if is_auto else struck_out(p, s, out)
             if put_array(out, 6 + ids + options) < 0 or put_word(out, b"XCLAIM") < 0:
                 return EFFECT_FAILED
         walk_args(&w, p, s)
@@ -572,6 +585,11 @@ cdef int claimed(const CommandRow* row, const char* p, const RequestScan* s, con
             ids += not round
             if round and put_arg(out, reply, &id) < 0:
                 return EFFECT_FAILED
+        deleted = end + array_head(reply + end, n - end)
+        while next_claimed(reply, n, &deleted, &id):
+            ids += not round
+            if round and put_arg(out, reply, &id) < 0:
+                return EFFECT_FAILED
         while walk_next(&w, &arg):
             if (is_auto and not arg_is(p, &arg, b"justid")) or (
                     not is_auto and options == 0 and round == 0 and looks_like_id(p, &arg)):
@@ -582,7 +600,34 @@ cdef int claimed(const CommandRow* row, const char* p, const RequestScan* s, con
                 continue                            # still the ids
             elif put_arg(out, p, &arg) < 0:
                 return EFFECT_FAILED
-    return EFFECT_FAILED if put_word(out, b"FORCE") < 0 else EFFECT_WRITTEN
+    if put_word(out, b"FORCE") < 0:
+        return EFFECT_FAILED
+    return EFFECT_WRITTEN if is_auto or ids == s.argc - FIRST_CLAIMED - options else struck_out(p, s, out)
+
+
+cdef int struck_out(const char* p, const RequestScan* s, Buf* out) noexcept nogil:
+    """XCLAIM key group consumer, an idle time that nothing has, id.. JUSTID: claims none of these entries, and strikes
+    out those that are no longer in the stream."""
+    cdef ArgWalk w
+    cdef Span arg
+    cdef int round
+    cdef int64_t ids = 0
+    for round in range(2):
+        if round and (put_array(out, FIRST_CLAIMED + ids + 1) < 0 or put_word(out, b"XCLAIM") < 0):
+            return EFFECT_FAILED
+        walk_args(&w, p, s)
+        walk_next(&w, &arg)
+        while w.index < FIRST_CLAIMED - 1 and walk_next(&w, &arg):
+            if round and put_arg(out, p, &arg) < 0:
+                return EFFECT_FAILED
+        walk_next(&w, &arg)
+        if round and put_word(out, b"9223372036854775807") < 0:
+            return EFFECT_FAILED
+        while walk_next(&w, &arg) and looks_like_id(p, &arg):
+            ids += not round
+            if round and put_arg(out, p, &arg) < 0:
+                return EFFECT_FAILED
+    return EFFECT_FAILED if put_word(out, b"JUSTID") < 0 else EFFECT_WRITTEN
 
 
 cdef int effect_of(const CommandRow* row, const char* p, RequestScan* s, const char* reply, size_t reply_len,

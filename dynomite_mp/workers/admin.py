@@ -16,12 +16,10 @@ import os
 import socket
 from typing import Any, Final
 
-from aiohttp import web
-
 from dynomite_mp.ipc.proxies import SupervisorProxy
 from dynomite_mp.ipc.slab import Slab
 from dynomite_mp.workers import admin_http
-from dynomite_mp.workers.admin_http import ConnectionGate
+from dynomite_mp.workers.admin_http import HttpServer
 from dynomite_mp.workers.base import Worker, WorkerContext
 from dynomite_mp.workers.cluster_view import ClusterView
 from dynomite_mp.workers.live_settings import LiveSettings
@@ -71,8 +69,7 @@ class AdminWorker(Worker):
         self.settings = LiveSettings.of(context.config)
         self.link = SupervisorLink(self.proxies.supervisor)
         self._listeners: list[asyncio.Server] = []
-        self._http: web.Server | None = None
-        self._gate: ConnectionGate | None = None
+        self._http: HttpServer | None = None
         self._source: SlabSource | None = None
 
     async def start(self) -> None:
@@ -80,12 +77,17 @@ class AdminWorker(Worker):
         identity = identity_of(self.config, slab.created_at_ns / 1e9, os.environ)
         self._source = SlabSource(slab, identity, ClusterView.configured(self.config))
         service = RestService(self._source, self.settings, self.link)
-        self._http = await admin_http.http_server(service, self.config.admin_token, self._count_answer)
-        self._gate = admin_http.ConnectionGate(self._http, admin_http.MAX_CONNECTIONS, admin_http.CONNECTION_LIFE_S)
+        self._http = HttpServer(
+            service,
+            self.config.admin_token,
+            self._count_answer,
+            admin_http.MAX_CONNECTIONS,
+            admin_http.CONNECTION_LIFE_S,
+        )
         loop = asyncio.get_running_loop()
         for sock in self.context.sockets:
             serve = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
-            self._listeners.append(await serve(self._gate, sock=sock))
+            self._listeners.append(await serve(self._http, sock=sock))
 
     async def drain(self, deadline_s: float) -> None:
         for listener in self._listeners:
@@ -94,9 +96,9 @@ class AdminWorker(Worker):
             await self._http.shutdown(deadline_s)
 
     def tick(self) -> None:
-        if self._source is not None and self._gate is not None:
+        if self._source is not None and self._http is not None:
             self._source.tick()
-            self._gate.sweep(asyncio.get_running_loop().time())
+            self._http.sweep(asyncio.get_running_loop().time())
 
     def _count_answer(self, status: int) -> None:
         self.slab.count("http_requests")

@@ -46,6 +46,7 @@ cdef class PollSet:
     cdef int stalled(self) except -1
     cpdef void turn(self)
     cdef bint awaits_events(self) noexcept
+    cdef void look_again(self)
     cdef void one_turn(self, int wait_ms)
     cdef void serve_events(self, int count)
     cdef void serve_ready(self)

@@ -7,15 +7,16 @@ What it is not: it knows no protocol, no request and no peer. TLS connections do
 two methods, `feed` and `flush`, from a uvloop transport.
 
     uvloop -- add_reader(PollSet.fd) --> turn(), and again while replies are awaited, up to LINGER_NS (ADR 83):
-        epoll_wait, once; timeout 0 at first, none when lingering
+        epoll_wait; timeout 0 at first, none when lingering
+        ready     feed() of connections that stopped at the request limit
         readable  recv <= 64 KB into inbuf -> feed()     (<= 512 requests)
         writable  flush()
-        ready     feed() of connections that stopped at the request limit
+        again     with several events: send() to clients, epoll_wait, readable and writable once more (ADR 85)
         dirty     one send() per connection that has output
         graveyard connections closed in this turn are freed
 
 Invariants:
-- one `epoll_wait` a turn, one `recv` and one `send` per connection and turn;
+- one or two `epoll_wait` a turn; one `recv` and one `send` per connection and `epoll_wait`;
 - a connection on which output was put is on the dirty list or has EPOLLOUT armed; outside a turn `mark_dirty`
   schedules one;
 - a Conn pointer held by epoll or by the dirty list stays valid until the end of the turn: closed connections
@@ -193,6 +194,8 @@ cdef class PollSet:
             self.serve_ready()
         if count > 0:
             self.serve_events(count)
+        if count > 1 and self.dirty_count > 1:
+            self.look_again()
         try:
             self.before_flush()
             self.end_turn()
@@ -202,6 +205,27 @@ cdef class PollSet:
         if self.ready:
             self.want_turn()
         self.busy_ns += self.read_clock() - started
+
+    cdef void look_again(self):
+        """Under load replies leave before requests do, and what comes meanwhile joins those requests (ADR 85)."""
+        cdef size_t i = 0, left = 0
+        cdef int count
+        cdef Conn conn
+        while i < self.dirty_count:
+            conn = <Conn>self.dirty[i]
+            i += 1
+            if conn.keeps_sent:
+                self.dirty[left] = <void*>conn
+                left += 1
+                continue
+            conn.is_dirty = False
+            if conn.fd >= 0:
+                conn.flush()
+        self.dirty_count = left
+        count = epoll_wait(self.fd, self.events, EVENTS_PER_TURN, 0)
+        self.read_clock()
+        if count > 0:
+            self.serve_events(count)
 
     cdef int stalled(self) except -1:
         """Hook: the process stood still for a while, and nothing has been handled since."""

@@ -32,6 +32,7 @@ cdef class DataPath(PollSet):
     cdef object sessions            # answers HELLO, CLIENT, COMMAND ...
     cdef object schedule_tick
     cdef list lingering             # ClientConn that said their last word and wait for the other side's EOF
+    cdef uint64_t pause_ns          # a datastore that sends nothing for that long, and owes a reply, stands still
     cdef uint64_t in_flight         # slots that owe a reply
     cdef readonly uint64_t clients  # open now
     cdef bint ticking

@@ -6,6 +6,7 @@ What it is not: see target_conn for deadlines, silence and loss.
 
 Invariants:
 - pushes of RESP3 answer no slot;
+- a pause of it is one of this process: to nodes that waited for it this one was silent, and others lead by then;
 - while the path holds writes back, what is queued stays here, but for a request of which a part has left;
 - while a reply is awaited, what is queued is gathered, up to gather_bytes; it leaves at the end of the turn in which a
   reply has come.
@@ -54,6 +55,8 @@ cdef class DatastoreConn(TargetConn):
         cdef Slot slot
         if self.is_silent:
             self.path.store_back()
+        if self.has_paused(self.path.pause_ns):
+            self.path.stalled_ns = self.poll.now_ns
         self.heard()
         while buf_len(&self.inbuf):
             p = buf_ptr(&self.inbuf)

@@ -26,8 +26,8 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from dynomite_mp.cluster.quorum cimport (
-    QUORUM_DIFFER, QUORUM_FAILED, QUORUM_WAIT, REPLICA_GOOD, ReplySet, reply_set_again, reply_set_bad,
-    reply_set_differing, reply_set_good, reply_set_keep, reply_set_kept, reply_set_new,
+    QUORUM_DIFFER, QUORUM_FAILED, QUORUM_WAIT, ReplySet, reply_set_again, reply_set_bad,
+    reply_set_best, reply_set_differing, reply_set_good, reply_set_keep, reply_set_kept, reply_set_new,
 )
 from dynomite_mp.cluster.route cimport (
     LEVEL_EACH_SAFE_QUORUM, NO_OWNER, PLAN_EACH_SAFE_QUORUM, PLAN_EFFECT, PLAN_LEAD, PLAN_LOCAL, PLAN_ONE_READ,
@@ -36,12 +36,12 @@ from dynomite_mp.cluster.route cimport (
 from dynomite_mp.cluster.write_table cimport NOTE_APPLY
 from dynomite_mp.proto.buffer cimport buf_len, buf_ptr
 from dynomite_mp.proto.command_lookup cimport (
-    ACCESS_WRITE, CONFLICT_LEAD, CONFLICT_OVERWRITE, KEYS_NONE, ROUTING_ALL_NODES, ROUTING_LOCAL_NODE,
+    ACCESS_WRITE, CONFLICT_LEAD, KEYS_NONE, ROUTING_ALL_NODES, ROUTING_LOCAL_NODE,
     ROUTING_RACK_OWNER, CommandRow, command_row,
 )
 from dynomite_mp.proto.dnode cimport (
-    DNODE_HEADER_MOST, DNODE_REQ, EXTENSION_FORCE_READ, EXTENSION_LATER, EXTENSION_LEAD, EXTENSION_LEVEL_SHIFT,
-    EXTENSION_MOST, EXTENSION_NOT_EXECUTED, EXTENSION_STALE, Extension, encode_extension,
+    DNODE_HEADER_MOST, DNODE_REQ, EXTENSION_CATCHING_UP, EXTENSION_FORCE_READ, EXTENSION_LATER, EXTENSION_LEAD,
+    EXTENSION_LEVEL_SHIFT, EXTENSION_MOST, EXTENSION_NOT_EXECUTED, EXTENSION_STALE, Extension, encode_extension,
 )
 from dynomite_mp.proto.wire_errors cimport error_text
 from dynomite_mp.workers.conn cimport Conn
@@ -297,10 +297,12 @@ cdef class Fanout(Writes):
         slot.rack = <uint16_t>rack
         slot.klass = row.klass
         request.refs += 1
-        if request.mode == PLAN_ONE_WRITE and (self.holds_writes or (
-                self.is_catching_up and request.conflict != CONFLICT_OVERWRITE)):
-            request.primary_failed = True           # it is kept for later, or its reply may be a wrong one
+        if request.mode == PLAN_ONE_WRITE and self.holds_writes:
+            request.primary_failed = True           # it is kept for later
         if request.is_write:
+            if self.is_catching_up:
+                self.doubt(request, rack)
+                request.reply_marks |= EXTENSION_CATCHING_UP
             slot.is_write = 2 if request.is_wide else 1
             slot.bucket = self.order.sent(request.group, order_bucket(request.token), request.is_wide)
         self.slab.add(self.cells.store_requests[2 * request.group + request.is_write], 1)
@@ -313,8 +315,7 @@ cdef class Fanout(Writes):
         if request.mode == PLAN_LOCAL:
             self.complete(request, b"+OK\r\n", 5)
         else:
-            if request.conflict != CONFLICT_OVERWRITE and request.mode == PLAN_ONE_WRITE:
-                request.primary_failed = request.is_guess = True    # what the reply should be is not known here
+            self.guess(request, rack)
             self.outcome(request, rack, OUT_GOOD, b"+OK\r\n", 5, NULL, 0)
         return TAKEN
 
@@ -344,8 +345,10 @@ cdef class Fanout(Writes):
             request.error_code = E_PEER_DOWN
             self.slab.add(self.cells.unreachable, 1)
             return DOWN
-        if conn.is_behind and self.is_put_off(request):
-            return DOWN
+        if conn.is_behind:
+            if self.is_put_off(request):
+                return DOWN
+            self.doubt(request, rack)
         if not self.is_usable(request, conn, E_PEER_TIMEOUT):
             return DOWN
         if buf_len(&conn.outbuf) > self.peer_bytes:
@@ -418,6 +421,8 @@ cdef class Fanout(Writes):
         cdef const char* p = buf_ptr(&conn.outbuf) + slot.head_len
         cdef size_t n = slot.size - slot.head_len
         cdef uint32_t marks = 0 if slot.is_write else (<PeerOutConn>conn).reply_marks
+        if marks & EXTENSION_CATCHING_UP:
+            self.doubt(request, slot.rack)
         if marks & EXTENSION_NOT_EXECUTED:
             self.missed(request, conn, HINT_MISSED, p, n)
             return OUT_UNREACHABLE
@@ -484,7 +489,9 @@ cdef class Fanout(Writes):
         cdef Request* request
         cdef const char* p
         cdef bint is_store = isinstance(conn, DatastoreConn)
-        if not is_store:
+        if is_store:
+            self.stalled_ns = self.now_ns           # it leads no longer, nor does what it executes now count
+        else:
             self.stops_leading(conn)                # until it says again that it leads
         for at in range(conn.slots.head, conn.slots.tail):
             slot = slots_at(&conn.slots, at)
@@ -593,17 +600,11 @@ cdef class Fanout(Writes):
             request.primary_failed = True
             if request.has_reserve and not request.is_reserve_weak:
                 return self.use_reserve(request)
-            if what == OUT_GOOD:                    # of replies that may be wrong, what this node itself knows
-                request.is_guess |= self.is_catching_up == MISSING_EVERYTHING
-                if request.is_guess and request.has_reserve:
-                    request.is_guess = False
-                else:
-                    self.keep_reserve(request, reply, n)
-                    request.is_reserve_weak = True
+            if what == OUT_GOOD and not self.is_worse(request):     # of wrong ones, what this node itself knows
+                self.keep_reserve(request, reply, n)
+                request.is_reserve_weak = True
         elif what == OUT_GOOD or (what == OUT_ERROR and not request.has_reserve):
-            if request.is_guess:
-                request.has_reserve = request.is_guess = False
-            is_weak = (request.pending or request.has_reserve) and self.is_owner_behind(request, rack)
+            is_weak = self.is_weak(request, rack)
             if request.primary_failed and not is_weak:
                 return self.complete(request, reply, n)
             if not request.has_reserve:
@@ -702,9 +703,7 @@ cdef class Fanout(Writes):
             return self.quorum_error(request, verdict)
         if verdict == QUORUM_DIFFER:
             rack = replies.first_good
-        if replies.replicas[request.primary].outcome == REPLICA_GOOD and (
-                replies.replicas[request.primary].digest == replies.replicas[rack].digest):
-            rack = request.primary
+        rack = reply_set_best(replies, rack, request.primary, request.doubtful_racks)
         reply = reply_set_kept(replies, rack, &n)
         if reply == NULL:
             return self.fail(request, E_NO_MEMORY)

@@ -143,6 +143,7 @@ cdef class IoPath(KeyHolds):
         self.timeout_ns = timeout_ms * MS
         self.peer_timeout_ns = peer_timeout_ms * MS
         self.peer_silence_ns = peer_silence_ms * MS
+        self.pause_ns = peer_silence_ms * MS // 5 * 4       # less than what others take for silence
         self.client_soft_bytes = client_soft_bytes
         self.client_hard_bytes = client_hard_bytes
         self.datastore_bytes = datastore_bytes

@@ -597,11 +597,15 @@ cdef class Leading(Fanout):
         return found
 
     def can_lead(self):
-        """Whether this worker can execute commands; not once after it had been stopped, so that others hear of it."""
+        """Whether this worker can execute commands; not once after it, or its datastore, had been stopped, so that
+        others hear of it."""
         self.read_clock()
         if self.is_leading and self.stalled_ns >= self.leading_since_ns:
             self.is_leading = False
             return False
+        for store in self.datastores:
+            if store is not None and (<TargetConn>store).is_silent:
+                return False
         return self.node_state == STATE_NORMAL and self.datastores[0] is not None
 
     def next_lead_epoch(self):

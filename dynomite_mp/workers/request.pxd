@@ -42,6 +42,7 @@ cdef struct Request:
     uint64_t stamp                  # of a write; 0: it has none. In a reply that says stale: the newest that is known
     WriteId id                      # of a stamped write
     uint64_t key_hash               # of a write of one key (cluster.write_table)
+    uint64_t doubtful_racks         # of a write: whose replies are counted from values that may lack earlier writes
     uint64_t refused_racks          # whose datastore answered an error, while none has taken the write
     uint64_t leads_tried            # racks that were asked to lead it and have not executed it
     uint64_t executed_ns            # when it went to this node's datastore

@@ -14,7 +14,7 @@ and is answered OK when that CONTROL has come back.
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Protocol
 
 from dynomite_mp.enums import Consistency, NodeState
@@ -42,10 +42,11 @@ class Answer:
     status: int
     body: bytes
     content_type: str = TEXT
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def text(cls, text: str, status: int = 200) -> "Answer":
-        return cls(status, text.encode())
+    def text(cls, text: str, status: int = 200, headers: Mapping[str, str] | None = None) -> "Answer":
+        return cls(status, text.encode(), headers=headers or {})
 
     @classmethod
     def json(cls, document: Mapping[str, Any] | Sequence[Any], status: int = 200) -> "Answer":

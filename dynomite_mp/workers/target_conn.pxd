@@ -30,6 +30,7 @@ cdef class TargetConn(Conn):
     cdef int handshake_reply(self, const char* p, size_t n) except -1
     cdef int expire(self, uint64_t timeout_ns) except -1
     cdef bint watch_silence(self, uint64_t silence_ns) noexcept
+    cdef bint has_paused(self, uint64_t pause_ns) noexcept
 
 
 cdef tuple queue_figures(list conns, SlabWriter slab, int in_length, int out_length)

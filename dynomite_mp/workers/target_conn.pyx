@@ -212,14 +212,19 @@ cdef class TargetConn(Conn):
 
     cdef bint watch_silence(self, uint64_t silence_ns) noexcept:
         """Whether it has become silent just now."""
+        if self.is_silent:
+            return False
+        self.is_silent = self.has_paused(silence_ns)
+        return self.is_silent
+
+    cdef bint has_paused(self, uint64_t pause_ns) noexcept:
+        """Whether it owes a reply and nothing has come for that long."""
         cdef uint64_t since
-        if self.is_silent or slots_len(&self.slots) == 0:
+        if slots_len(&self.slots) == 0:
             return False
         since = max(slots_at(&self.slots, self.slots.head).queued_ns, self.last_activity_ns)
         since = max(since, self.poll.stalled_ns)    # it may have answered while nobody listened
-        if self.poll.now_ns > since + silence_ns + self.bulk_ns:
-            self.is_silent = True
-        return self.is_silent
+        return self.poll.now_ns > since + pause_ns + self.bulk_ns
 
     cdef void on_closed(self, int error):
         """What it owed is handed back with its bytes; whether it was executed nobody can say."""

@@ -35,8 +35,11 @@ cdef class Writes(Stamps):
     cdef int hint(self, Request* request, bytes node, int kind, const char* p, size_t n) except -1
     cdef void put_off(self, Request* request, int missing, int rack) noexcept
     cdef void put_off_by(self, Request* request, TargetConn conn, int rack) noexcept
+    cdef void guess(self, Request* request, int rack) noexcept
+    cdef bint is_worse(self, Request* request) noexcept
+    cdef bint is_weak(self, Request* request, int rack) noexcept
     cdef bint is_put_off(self, Request* request) noexcept
-    cdef bint is_owner_behind(self, Request* request, int rack) noexcept
+    cdef void doubt(self, Request* request, int rack) noexcept
     cdef int note_behind(self, bytes node) except -1
     cdef int watch_lane(self, bytes node, uint64_t number) except -1
     cdef int one_good(self, Request* request, const char* p, size_t n) except -1

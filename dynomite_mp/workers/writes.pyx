@@ -15,8 +15,8 @@ Invariants: at most one record a replica and write; reads and writes that have o
 
 from libc.stdint cimport uint16_t, uint64_t
 
-from dynomite_mp.cluster.route cimport NO_OWNER, PLAN_LEAD, PLAN_LOCAL
-from dynomite_mp.proto.command_lookup cimport CommandRow, command_row
+from dynomite_mp.cluster.route cimport NO_OWNER, PLAN_LEAD, PLAN_LOCAL, PLAN_ONE_WRITE
+from dynomite_mp.proto.command_lookup cimport CONFLICT_OVERWRITE, CommandRow, command_row
 from dynomite_mp.proto.dnode cimport EXTENSION_FORCE_READ
 from dynomite_mp.workers.datastore_conn cimport DatastoreConn
 from dynomite_mp.workers.peer_out_conn cimport PeerOutConn
@@ -98,14 +98,37 @@ cdef class Writes(Stamps):
         self.put_off(request, MISSING_WRITES, NO_RACK)
         return True
 
-    cdef bint is_owner_behind(self, Request* request, int rack) noexcept:
-        """Whether that rack's owner lacks writes of this coordinator: it counts without them."""
-        cdef int node = self.table.owner(rack, request.token)
-        cdef PeerOutConn conn
-        if node == NO_OWNER or not self.behind:
+    cdef void doubt(self, Request* request, int rack) noexcept:
+        """That rack's owner executes this write without some earlier ones: what it replies may be counted wrong. The
+        reply to an overwrite is the same everywhere."""
+        if request.conflict == CONFLICT_OVERWRITE:
+            return
+        if rack < RACKS_WATCHED:
+            request.doubtful_racks |= <uint64_t>1 << rack
+        if request.mode == PLAN_ONE_WRITE and rack == request.primary:
+            request.primary_failed = True
+
+    cdef void guess(self, Request* request, int rack) noexcept:
+        """This node has skipped a write: what the reply should be is not known here."""
+        self.doubt(request, rack)
+        request.is_guess = request.mode == PLAN_ONE_WRITE and request.conflict != CONFLICT_OVERWRITE
+
+    cdef bint is_worse(self, Request* request) noexcept:
+        """Whether this node's reply is a guess, of a write that it has skipped or counted from nothing, and another
+        rack's is there, which at most lacks some writes."""
+        request.is_guess |= self.is_catching_up == MISSING_EVERYTHING
+        if not request.is_guess or not request.has_reserve:
             return False
-        conn = <PeerOutConn>self.peers[node * self.peer_count + request.token % self.peer_count]
-        return conn is not None and conn.is_behind
+        request.is_guess = False
+        return True
+
+    cdef bint is_weak(self, Request* request, int rack) noexcept:
+        """Whether another rack's reply is not to be taken as long as there may be, or is, a better one."""
+        if request.is_guess:
+            request.has_reserve = request.is_guess = False
+        if request.pending == 0 and not request.has_reserve:
+            return False
+        return rack < RACKS_WATCHED and request.doubtful_racks >> rack & 1
 
     cdef int note_behind(self, bytes node) except -1:
         """From now on this coordinator reads elsewhere, until the replica has what it missed. This node's own copy is

@@ -39,13 +39,17 @@ T = TypeVar("T")
 REPO = Path(__file__).resolve().parents[2]
 CLIENT_PORT, PEER_PORT, STATS_PORT = 8102, 8101, 22222
 POLL_S = 0.02
+STOOD_STILL_S = 2.0
 PATIENCE = float(os.environ.get("DYNOMITE_MP_TEST_PATIENCE", "1"))  # more where everything is slow: sanitizers
 MINIMAL_NODE = ("-m", "tests.e2e.minimal_node")
 PRODUCT = ("-m", "dynomite_mp")
 
 
 def wait_for(condition: Callable[[], T], timeout_s: float = 10.0, what: str = "", poll_s: float = POLL_S) -> T:
-    """The first true value of `condition()`. OSErrors count as not yet. AssertionError after the time-out."""
+    """The first true value of `condition()`. OSErrors count as not yet. AssertionError after the time-out.
+
+    Time in which this process stood still, as everything does on a machine that is suspended, does not count.
+    """
     timeout_s *= PATIENCE
     deadline = time.monotonic() + timeout_s
     last: object = None
@@ -59,7 +63,10 @@ def wait_for(condition: Callable[[], T], timeout_s: float = 10.0, what: str = ""
             last = error
         if time.monotonic() >= deadline:
             raise AssertionError(f"waited {timeout_s} s in vain for {what or condition.__name__}; last: {last!r}")
+        before = time.monotonic()
         time.sleep(poll_s)
+        late_s = time.monotonic() - before - poll_s
+        deadline += late_s if late_s > STOOD_STILL_S else 0.0
 
 
 def hear_interrupts() -> None:

@@ -76,6 +76,9 @@ XGROUP SETID a g 5-1 ; XREADGROUP GROUP h c COUNT 2 STREAMS a > ; XREADGROUP GRO
 XREADGROUP GROUP g c STREAMS a > ; XREADGROUP GROUP h d NOACK STREAMS a > ; XCLAIM a h d 0 5-1 9-9 ; \
 XCLAIM a h e 0 6-1 5-1 JUSTID ; XCLAIM a h d 0 5-1 IDLE 1000 RETRYCOUNT 7 FORCE ; XCLAIM a h d 0 9-9 ; \
 XAUTOCLAIM a g z 0 0 COUNT 1 ; XAUTOCLAIM a h z 0 - JUSTID ; XAUTOCLAIM a h z 99999999 0 ; XGROUP CREATE a g 0
+XADD a 5-1 f v ; XADD a 6-1 f w ; XADD a 7-1 f x ; XADD a 8-1 f y ; XADD a 9-1 f y ; XGROUP CREATE a g 0 ; \
+XREADGROUP GROUP g c STREAMS a > ; XDEL a 5-1 6-1 8-1 9-1 | XCLAIM a g d 99999999 5-1 7-1 ; \
+XCLAIM a g d 0 7-1 6-1 1-1 IDLE 1000 JUSTID ; XAUTOCLAIM a g e 99999999 0 COUNT 2 ; XAUTOCLAIM a g e 0 0 JUSTID
 SET a 1 | EVAL "redis.call('incr',KEYS[1])" 1 a ; \
 EVAL "redis.call('set',KEYS[1],'x');return redis.call('incr',KEYS[1])" 1 a ; \
 EVALSHA ffffffffffffffffffffffffffffffffffffffff 1 a ; FCALL nothing 1 a

@@ -1,5 +1,6 @@
 """Commands that must not happen twice, sent through every node of a datacenter of three racks."""
 
+import os
 import signal
 import threading
 from collections import Counter
@@ -9,9 +10,12 @@ from itertools import cycle
 import hiredis
 import pytest
 
+from dynomite_mp.cluster.lead import LeadOrder
 from tests.accept.cluster_03_failover import signal_all
 from tests.accept.cluster_parts import Cluster, running_cluster
+from tests.e2e.harness import wait_for
 from tests.e2e.test_effects import cases, words_of
+from tests.models import token_model
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +96,30 @@ def test_one_of_those_who_want_a_lock_gets_it(cluster: Cluster) -> None:
         for number, client in enumerate(clients):
             client.send("SET", f"lock{round}", number, "NX", "PX", 60000)
         assert sorted(str(client.reply()) for client in clients) == ["None", "None", "b'OK'"]
+    cluster.wait_quiet()
+    assert not cluster.replica_problems()
+
+
+def test_a_lead_s_datastore_that_stands_still_gives_nothing_twice(cluster: Cluster) -> None:
+    """What it pops when it goes on was given by another lead meanwhile."""
+    count, gives_up = 60, "this node leads no keys"
+    lead, other, third = cluster.nodes
+    order = LeadOrder([str(node.conf["rack"]) for node in cluster.nodes])
+    queue = next(key for key in map(str, range(99)) if order.order(token_model.murmur(key.encode()))[0] == 0)
+    with other.connect(20) as waiting, third.connect(20) as client:
+        client.call("RPUSH", queue, *range(count))
+        times = lead.log().count(gives_up)
+        datastore = lead.pid_of("datastore")
+        os.kill(datastore, signal.SIGSTOP)
+        waiting.send("LPOP", queue)
+        wait_for(lambda: lead.log().count(gives_up) > times, 10, f"{lead} to give up the lead")
+        found = [client.call("LPOP", queue) for _ in range(20)]
+        os.kill(datastore, signal.SIGCONT)
+        assert "outcome unknown" in str(waiting.reply())
+        while (element := client.call("LPOP", queue)) is not None:
+            found.append(element)
+    assert all(isinstance(element, bytes) for element in found)
+    assert len(set(found)) == len(found) >= count - 1
     cluster.wait_quiet()
     assert not cluster.replica_problems()
 

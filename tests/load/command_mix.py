@@ -160,6 +160,8 @@ class CommandMix:
         if args[place] == self.key:
             return args
         wrong = self.rng.choice((b"notanumber", b"9223372036854775808", b"", b"-1", b"1.5"))
+        if self.row.rule in (Rule.SCAN, Rule.SCAN_PAIRS) and wrong in (b"9223372036854775808", b"-1"):
+            wrong = b"notanumber"  # they are cursors, and mean something else to each server
         return [*args[:place], wrong, *args[place + 1 :]]
 
     def _key(self) -> bytes:

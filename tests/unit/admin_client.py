@@ -66,11 +66,10 @@ class Admin:
     @asynccontextmanager
     async def served(self, limit: int = 100, life_s: float = 100.0) -> AsyncIterator["Admin"]:
         service = RestService(self.source, self.settings, self.link)
-        self.http = await admin_http.http_server(service, self.token, self.answered.append)
-        self.gate = admin_http.ConnectionGate(self.http, limit, life_s)
+        self.http = admin_http.HttpServer(service, self.token, self.answered.append, limit, life_s)
         sock = socket.create_server(("127.0.0.1", 0))
         self.host, self.port = sock.getsockname()[:2]
-        listener = await asyncio.get_running_loop().create_server(self.gate, sock=sock)
+        listener = await asyncio.get_running_loop().create_server(self.http, sock=sock)
         try:
             yield self
         finally:

@@ -10,7 +10,12 @@ import pytest_asyncio
 
 from dynomite_mp.enums import Consistency, Missing
 from dynomite_mp.errors import WIRE_ERRORS
-from dynomite_mp.proto.dnode import EXTENSION_FORCE_READ, EXTENSION_LOCAL_ONLY, EXTENSION_NOT_EXECUTED
+from dynomite_mp.proto.dnode import (
+    EXTENSION_CATCHING_UP,
+    EXTENSION_FORCE_READ,
+    EXTENSION_LOCAL_ONLY,
+    EXTENSION_NOT_EXECUTED,
+)
 from dynomite_mp.proto.dnode_frames import ExtensionFields, pack_extension, unpack_extension
 from dynomite_mp.proto.requests import request
 from tests.unit.io_stage import Client
@@ -305,3 +310,68 @@ async def test_a_count_is_not_waited_for_at_racks_that_are_silent(tmp_path: Path
             await stage.store.request()
             stage.store.reply(reply)
             assert await client.reply() == answer
+
+
+async def test_nor_is_the_reply_to_a_count_that_of_an_owner_that_missed_writes(stage: ReplicaStage) -> None:
+    """In this rack another node owns the key; its datastore was away for an INCR."""
+    owner, other = stage.peers
+    stage.mesh.swap(stage.topology(with_neighbour=True))
+    await stage.until(stage.mesh.all_up)
+    client = await stage.client()
+    await owner.stop()
+    await stage.until(lambda: not stage.mesh.all_up())
+    client.send("INCR", "k")
+    other.reply(await other.request(), b":1\r\n")
+    assert await client.reply() == 1
+    await owner.start()
+    await stage.until(stage.mesh.all_up)
+    client.send("INCR", "k")
+    owner.reply(await owner.request(), b":1\r\n")
+    other.reply(await other.request(), b":2\r\n")
+    assert await client.reply() == 2
+
+
+async def test_nor_that_of_one_which_says_that_it_is_catching_up(stage: ReplicaStage) -> None:
+    """It may have missed writes of other coordinators only."""
+    owner, other = stage.peers
+    stage.mesh.swap(stage.topology(with_neighbour=True))
+    await stage.until(stage.mesh.all_up)
+    client = await stage.client()
+    client.send("INCR", "k")
+    owner.reply(await owner.request(), b":1\r\n", pack_extension(ExtensionFields(flags=EXTENSION_CATCHING_UP)))
+    other.reply(await other.request(), b":2\r\n")
+    assert await client.reply() == 2
+
+
+async def test_a_node_that_is_catching_up_says_so_with_its_reply(stage: ReplicaStage) -> None:
+    asker = await stage.asking_peer()
+    marks = []
+    for missing in (Missing.WRITES, Missing.NOTHING):
+        stage.path.set_catching_up(missing)
+        asker.send(hiredis.pack_command(("INCR", "k")))
+        await stage.store.request()
+        stage.store.reply(b":1\r\n")
+        extension = unpack_extension((await asker.reply()).data)
+        marks.append(extension is not None and extension.flags & EXTENSION_CATCHING_UP)
+    assert marks == [EXTENSION_CATCHING_UP, 0]
+
+
+@pytest.mark.parametrize("own_first", [True, False])
+async def test_a_quorum_of_replicas_counts_as_one_that_has_them_all(tmp_path: Path, own_first: bool) -> None:
+    async with ReplicaStage.open(tmp_path, write_level=Consistency.DC_QUORUM) as stage:
+        stage.path.set_catching_up(Missing.WRITES)
+        client = await stage.client()
+        client.send("INCR", "k")
+        await stage.store.request()
+        frame = await stage.peers[0].request()
+        first = stage.mesh.links[0].conn
+        assert first is not None
+        if own_first:
+            stage.store.reply(b":1\r\n")
+            await stage.until(lambda: stage.path.figures()["out_queue:resp2"] == 0)
+            stage.peers[0].reply(frame, b":8\r\n")
+        else:
+            stage.peers[0].reply(frame, b":8\r\n")
+            await stage.until(lambda: first.in_flight == 0)
+            stage.store.reply(b":1\r\n")
+        assert await client.reply() == 8
