@@ -417,7 +417,8 @@ cdef class Conn:
                 self.update_mask()
             self.after_flush()
             return
-        sent = c_send(self.fd, buf_ptr(self.sendbuf) + skip, n, MSG_NOSIGNAL | MSG_DONTWAIT | (MSG_MORE if self.is_last else 0))
+        sent = c_send(self.fd, buf_ptr(self.sendbuf) + skip, n,
+                      MSG_NOSIGNAL | MSG_DONTWAIT | (MSG_MORE if self.is_last else 0))
         if sent < 0:
             error = c_errno
         if sent < 0:

@@ -192,7 +192,7 @@ cdef class Writes(Stamps):
         return 0
 
     cdef bint meets_hold(self, Request* request, int rack, const CommandRow* row, const char* p, size_t n) except -1:
-        """Hook, carried out by KeyHolds: whether a request meets a held key; a write waits then, a read goes elsewhere."""
+        """Hook, carried out by KeyHolds: whether a key is held; a write waits then, a read goes elsewhere."""
         raise NotImplementedError
 
     def set_catching_up(self, int missing):
