@@ -20,6 +20,7 @@ from dynomite_mp.cluster.topology import Node, Rack, Topology
 
 BUSY: Final = 1  # a write of the key is on its way to the datastore
 DISORDERED: Final = 2  # writes of the key were applied in another order than their stamps'
+LACKING: Final = 4  # an overwrite of the key was skipped, because a later partial write had come before it
 
 KEEP: Final = ""
 
@@ -44,6 +45,10 @@ class Known:
     @property
     def is_disordered(self) -> bool:
         return bool(self.flags & DISORDERED)
+
+    @property
+    def is_lacking(self) -> bool:
+        return bool(self.flags & LACKING)
 
     @property
     def all_ids(self) -> frozenset[Any]:
@@ -97,7 +102,10 @@ def is_first(mine: Known, offers: Sequence[tuple[str, Known]], earlier: Iterable
         return False
     rivals = [(address, theirs) for address, theirs in offers if theirs.age == mine.age]
     before = frozenset(earlier)
-    return all(address not in before and theirs.ids <= mine.all_ids for address, theirs in rivals)
+    return all(theirs.ids <= mine.all_ids for _address, theirs in rivals) and not any(
+        theirs.is_lacking < mine.is_lacking or (theirs.is_lacking == mine.is_lacking and address in before)
+        for address, theirs in rivals
+    )
 
 
 def choose(
@@ -118,8 +126,15 @@ def choose(
             return None  # somebody who will have them in order may only be late
         if is_first(mine, offers, earlier):
             return KEEP
+    whole = [(address, theirs) for address, theirs in offers if not theirs.is_lacking]
+    if not is_lost and (whole or not mine.is_lacking):
+        offers = whole  # what somebody has skipped, somebody else has
+        if not offers:
+            return KEEP if is_last else None
     ranked = sorted(
-        enumerate(offers), key=lambda item: (item[1][1].age, not item[1][1].is_disordered, -item[0]), reverse=True
+        enumerate(offers),
+        key=lambda item: (item[1][1].age, not item[1][1].is_disordered, not item[1][1].is_lacking, -item[0]),
+        reverse=True,
     )
     for _place, (address, theirs) in ranked:
         if theirs.age < mine.age and not is_lost:

@@ -20,6 +20,7 @@ cpdef enum:
     NOTE_SKIP_AND_COPY = 4          # skip; the key is to be copied from another replica
 
     ENTRY_DISORDERED = 2            # flags: writes were applied in another order than that of their stamps
+    ENTRY_LACKING = 4               # an overwrite was skipped: what it left, only a copy can bring
 
 cdef enum:
     WAYS = 7

@@ -11,6 +11,7 @@ NOTE_STALE: int
 NOTE_DUPLICATE: int
 NOTE_SKIP_AND_COPY: int
 ENTRY_DISORDERED: int
+ENTRY_LACKING: int
 
 _Id = tuple[int, int, int, int]
 

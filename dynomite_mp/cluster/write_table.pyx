@@ -109,9 +109,9 @@ cdef class WriteTable:
                 # It belongs into the copy: what it wipes is stale from now on, and who has not got it is no source.
                 entry.over_stamp, entry.over_origin = stamp, id.origin_node
                 self.remember(entry, id, stamp)
-            elif not entry.flags & ENTRY_DISORDERED:
+            elif not entry.flags & ENTRY_LACKING:
                 return NOTE_DUPLICATE
-            entry.flags |= ENTRY_DISORDERED
+            entry.flags |= ENTRY_DISORDERED | ENTRY_LACKING
             return NOTE_SKIP_AND_COPY
         if is_resent and is_below:
             return NOTE_SKIP_AND_COPY
@@ -282,7 +282,7 @@ cdef class WriteTable:
             bucket.stamps[way] = stamp
             entry.origin = origin
         entry.over_stamp, entry.over_origin = over_stamp, over_origin
-        entry.flags = <uint8_t>(flags & ENTRY_DISORDERED)
+        entry.flags = <uint8_t>(flags & (ENTRY_DISORDERED | ENTRY_LACKING))
         entry.family = <uint8_t>(flags >> 8)
         entry.recent = 0
         for id in others:

@@ -27,10 +27,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from dynomite_mp.cluster.key_sources import KEEP, Known, Sources, all_disordered, choose, is_contained
+from dynomite_mp.cluster.key_sources import KEEP, Known, Sources, all_disordered, choose, is_contained, is_first
 from dynomite_mp.errors import DynomiteError
 from dynomite_mp.ipc.counters import SlabWriter
-from dynomite_mp.proto.dnode import EXTENSION_FORCE_READ
+from dynomite_mp.proto.dnode import EXTENSION_FORCE_READ, EXTENSION_LOCAL_ONLY
 from dynomite_mp.proto.dnode_frames import ExtensionFields, pack_extension
 from dynomite_mp.proto.requests import request
 from dynomite_mp.workers.key_values import KeyValue, bulk_of, commands_for, known_of
@@ -48,6 +48,7 @@ VALUES_MS: Final = 2000
 RETRY_S: Final = 0.02
 LOOK_AGAIN_S: Final = (0.5, 1, 2, 4, 8, 16)  # at a key of which nobody could say yet in which order it was written
 FORCED: Final = pack_extension(ExtensionFields(flags=EXTENSION_FORCE_READ))
+AS_IT_IS: Final = pack_extension(ExtensionFields(flags=EXTENSION_LOCAL_ONLY))  # even if writes of the key wait there
 HELD_S: Final = 1.0
 APPLIED_S: Final = 5.0
 
@@ -88,6 +89,7 @@ class KeyCopies:
         self._next: dict[bytes, asyncio.Future[str]] = {}  # wanted, not yet begun
         self._by_order: tuple[set[bytes], set[bytes]] = (set(), set())  # of _next and _under_way: for no other reason
         self._unsure: dict[bytes, int] = {}  # keys to be looked at again, and how often they were
+        self._told: dict[bytes, tuple[Any, ...]] = {}  # of these: in which state the others were told to copy them
         self.owed: Callable[[str], int] = lambda _address: 0  # writes that this node holds for another
         self._called: set[bytes] = set()  # wanted by another node
         self._given: dict[bytes, Sequence[str]] = {}  # sources of keys, where whoever wants the copy knows them
@@ -99,6 +101,7 @@ class KeyCopies:
         self.failed = 0
         self._counted: dict[str, int] = {}
         calls.handlers["copy"] = self.on_call
+        calls.handlers["look"] = self._on_look
 
     @property
     def pending(self) -> int:
@@ -260,6 +263,7 @@ class KeyCopies:
         offers.update(await self._ask_far(held, offers))
         earlier = self.sources.earlier()
         wanted: dict[str, list[bytes]] = {}
+        followers: dict[str, list[bytes]] = {}
         why = "no source answers"
         for key, mine in held.items():
             is_lost = key in self._lost or key in self._given
@@ -268,10 +272,14 @@ class KeyCopies:
                 self._note_doubt(key, mine, dict(offers.get(key, [])).get(address or ""))
             if address == KEEP:
                 batch.results[key] = b""
+                if is_first(mine, offers[key], earlier) and self._told.get(key) != mine.state:
+                    for follower, _theirs in offers[key]:
+                        followers.setdefault(follower, []).append(key)
             elif address is None:
                 why = "its sources lack recent writes" if offers.get(key) else why
             else:
                 wanted.setdefault(address, []).append(key)
+        await self._lead_on(followers, held)
         values: dict[bytes, KeyValue] = {}
         found = await asyncio.gather(
             *(self._values(address, keys, is_last) for address, keys in wanted.items()), return_exceptions=True
@@ -287,17 +295,42 @@ class KeyCopies:
                 )
         return values, why
 
+    async def _lead_on(self, followers: Mapping[str, list[bytes]], held: Mapping[bytes, Known]) -> None:
+        """The order of these keys here is the one that holds: others may have looked before this node had it."""
+
+        async def tell(address: str, keys: list[bytes]) -> list[bytes]:
+            try:
+                await self._calls.call(address, "look", keys, timeout_ms=ASK_MS, is_hasty=True)
+            except CallError as failure:
+                log.debug("%s is told later: %s", address, failure)
+                return keys
+            return []
+
+        left = await asyncio.gather(*(tell(*item) for item in followers.items()))
+        everything = {key for keys in followers.values() for key in keys}
+        self._told.update((key, held[key].state) for key in everything.difference(*left) if key in self._unsure)
+
+    async def _on_look(self, keys: Sequence[bytes]) -> bool:
+        for key in keys:
+            self._unsure.pop(key, None)
+            self._look_again(key)
+        return True
+
     def _note_doubt(self, key: bytes, mine: Known, theirs: Known | None) -> None:
         """Whose writes are on their way, of another datacenter perhaps, is not known: time will tell."""
         if theirs is not None and not theirs.is_disordered and is_contained(mine, theirs):
-            self._unsure.pop(key, None)
+            self._forget_doubt(key)
         elif mine.is_disordered:
             times = self._unsure.get(key, 0)
             if times < len(LOOK_AGAIN_S):
                 self._unsure[key] = times + 1
                 asyncio.get_running_loop().call_later(LOOK_AGAIN_S[times], self._look_again, key)
             else:
-                self._unsure.pop(key, None)
+                self._forget_doubt(key)
+
+    def _forget_doubt(self, key: bytes) -> None:
+        self._unsure.pop(key, None)
+        self._told.pop(key, None)
 
     def _look_again(self, key: bytes) -> None:
         with contextlib.suppress(CopyError):  # counted as failed where it is refused
@@ -360,7 +393,7 @@ class KeyCopies:
         for key in keys:
             question = request(b"DYNO", b"KEY", key)
             payloads += [question, request(b"PEXPIRETIME", key), request(b"DUMP", key), question]
-        extensions = [FORCED] * len(payloads) if is_last else None
+        extensions = [FORCED if is_last else AS_IT_IS] * len(payloads)
         replies = [
             reply
             for reply, _ in await self._calls.ask_many(address, payloads, extensions=extensions, timeout_ms=VALUES_MS)

@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
+import datetime
 import random
 import time
 from collections.abc import Iterator, Sequence
@@ -59,6 +60,8 @@ class Round:
     where: str
     what: str
     seconds: float
+    began: datetime.datetime
+    began_s: float  # since the start of the load
     errors: list[SteadyError] = field(default_factory=list)
     acknowledged: int = 0
     wrong: list[str] = field(default_factory=list)
@@ -77,14 +80,21 @@ class Round:
         left = f"after {self.converged_s:.1f} s: {counted(self.problems)}" if self.problems else (
             f"equal in {self.converged_s:.1f} s")  # fmt: skip
         return (
-            f"{self.number:3d} {self.kind} {self.where}: {self.what}, {self.seconds:.1f} s; {self.acknowledged} "
-            f"acknowledged, errors: {errors}; {len(self.wrong)} wrong reads, {len(self.late)} late counts; "
-            f"replicas {left}" + (f"; ENDED: {', '.join(self.exits)}" if self.exits else "")
+            f"{self.number:3d} {self.began:%H:%M:%S} {self.kind} {self.where}: {self.what}, {self.seconds:.1f} s; "
+            f"{self.acknowledged} acknowledged, errors: {errors}; {len(self.wrong)} wrong reads, "
+            f"{len(self.late)} late counts; replicas {left}"
+            + (f"; ENDED: {', '.join(self.exits)}" if self.exits else "")
         )
 
     def details(self) -> list[str]:
-        texts = collections.Counter(f"{error.kind} {error.operation}: {error.text}" for error in self.errors)
-        errors = [f"{count} x {text}" for text, count in texts.most_common(SHOWN)]
+        groups: dict[str, list[float]] = collections.defaultdict(list)
+        for error in self.errors:
+            groups[f"{error.kind} {error.operation} at {error.target}: {error.text}"].append(error.at_s)
+        most = sorted(groups.items(), key=lambda item: -len(item[1]))
+        errors = [
+            f"{len(times)} x {text} ({min(times) - self.began_s:+.1f} to {max(times) - self.began_s:+.1f} s)"
+            for text, times in most[:SHOWN]
+        ]
         return [*self.wrong[:SHOWN], *self.late[:SHOWN], *map(str, self.problems[:SHOWN]), *errors]
 
 
@@ -97,8 +107,7 @@ class Chaos:
         self.rng = random.Random(options.seed)
         self.rounds: list[Round] = []
         self.loads = [
-            SteadyLoad(_plan(stage, name, options, options.seed + place))
-            for place, name in enumerate(LAYOUT)
+            SteadyLoad(_plan(stage, name, options, options.seed + place)) for place, name in enumerate(LAYOUT)
         ]
         self.books = Books(self.loads)
 
@@ -123,6 +132,7 @@ class Chaos:
         lasts_s = self.rng.uniform(0.5, self.options.longest)
         before = {node.host: pids(node) for node in self.stage.cluster.nodes}
         marks = [(len(load.result.errors), load.result.acknowledged, len(load.result.wrong)) for load in self.loads]
+        began, began_s = datetime.datetime.now(datetime.UTC), self.loads[0].now_s()
         strike = FAULTS[kind](self.stage, victim, self.rng)
         time.sleep(lasts_s)
         strike.mend()
@@ -131,7 +141,7 @@ class Chaos:
         for load in self.loads:
             load.go_home()
         time.sleep(self.options.calm)
-        done = Round(number, kind, place_of(victim), strike.text, lasts_s)
+        done = Round(number, kind, place_of(victim), strike.text, lasts_s, began, began_s)
         self._settle(done, before, strike)
         self._count(done, marks)
         return done
@@ -207,9 +217,9 @@ def main(argv: Sequence[str]) -> int:
         chaos = Chaos(stage, options)
         chaos.run(options.minutes * 60)
         chaos.report(findings)
-        if findings.failed:
+        if findings.failed or options.keep_logs:
             for node in stage.cluster.nodes:
-                keep_log(node)
+                keep_log(node, options.keep_logs or "/tmp")
     return findings.code
 
 
@@ -225,6 +235,7 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--kinds", default=",".join(FAULTS), help="which faults, by comma")
     parser.add_argument("--go-on", action="store_true", help="after a fault whose replicas do not become equal")
     parser.add_argument("--persistence", default="mixed", choices=("none", "aof_everysec", "mixed"))
+    parser.add_argument("--keep-logs", metavar="DIR", help="where the logs of all nodes go; of a failed run: /tmp")
     parser.add_argument("--short", action="store_true", help="one minute")
     options = parser.parse_args(list(argv))
     options.kinds = options.kinds.split(",")
@@ -281,6 +292,7 @@ def place_of(node: Node) -> str:
 
 def pids(node: Node) -> dict[str, int]:
     """Name and pid of its processes, once all of them run."""
+
     def running() -> dict[str, int]:
         rows = node.status()["processes"]
         return {row["name"]: int(row["pid"]) for row in rows} if all(row["pid"] for row in rows) else {}
@@ -295,9 +307,9 @@ def _ended(before: dict[str, dict[str, int]], now: dict[str, dict[str, int]]) ->
                 yield host, name
 
 
-def keep_log(node: Node) -> None:
+def keep_log(node: Node, folder: str) -> None:
     """Where it can be read when the cluster is gone."""
-    kept = f"/tmp/chaos-{node.host}.log"
+    kept = f"{folder}/chaos-{node.host}.log"
     with open(kept, "w") as out:
         out.write(node.log())
     print(f"log of {place_of(node)} ({node.host}): {kept}")

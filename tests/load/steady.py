@@ -20,6 +20,7 @@ import array
 import asyncio
 import collections
 import random
+import select
 import sys
 import threading
 import time
@@ -68,6 +69,7 @@ class SteadyError:
     operation: str
     kind: str  # refused, lost, timeout, reply
     text: str
+    target: str = ""
 
 
 @dataclass
@@ -133,9 +135,11 @@ class Link(asyncio.Protocol):
         self.waiting: asyncio.Future[Any] | None = None
         self.asked_at = 0.0
         self.closed = False
+        self._poll = select.poll()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        self._poll.register(transport.get_extra_info("socket"), select.POLLIN | select.POLLRDHUP)
 
     def data_received(self, data: bytes) -> None:
         self.reader.feed(data)
@@ -154,6 +158,11 @@ class Link(asyncio.Protocol):
     def _settle_error(self, error: Exception) -> None:
         if self.waiting is not None and not self.waiting.done():
             self.waiting.set_exception(error)
+
+    def was_closed(self) -> bool:
+        """Whether the other side has ended the connection between two requests; redis-py looks likewise before it
+        sends."""
+        return self.closed or bool(self._poll.poll(0))
 
     async def ask(self, *args: bytes) -> Any:
         assert self.transport is not None
@@ -228,13 +237,13 @@ class SteadyClient:
             reply = await link.ask(*operation.args)  # SteadyLoad.watch sees to its time-out
         except TimeoutError:
             link.drop()
+            self._failed(operation.name, "timeout", f"no reply within {self.plan.timeout_s:g} s")
             if self.plan.fail_over:
                 self.away += 1
                 self.ledger.timed_out(operation)
-            self._failed(operation.name, "timeout", f"no reply within {self.plan.timeout_s:g} s")
         except OSError as error:
-            self.away += self.plan.fail_over
             self._failed(operation.name, "lost", str(error))
+            self.away += self.plan.fail_over
         else:
             if isinstance(reply, hiredis.ReplyError):
                 self._failed(operation.name, "reply", str(reply))
@@ -247,8 +256,10 @@ class SteadyClient:
                 self.load.result.wrong.append(f"{now - self.load.started:.3f} s, at {self._target()[0]}: {problem}")
 
     async def _connected(self) -> Link:
-        if self.link is not None and not self.link.closed:
-            return self.link
+        if self.link is not None:
+            if not self.link.was_closed():
+                return self.link
+            self.link.drop()
         self.load.result.reconnects += self.link is not None
         for _ in range(len(self.plan.targets) - 1 if self.plan.fail_over else 0):
             try:
@@ -279,7 +290,7 @@ class SteadyClient:
 
     def _failed(self, operation: str, kind: str, text: str) -> None:
         at = time.monotonic() - self.load.started
-        self.load.result.errors.append(SteadyError(at, self.number, operation, kind, text))
+        self.load.result.errors.append(SteadyError(at, self.number, operation, kind, text, self._target()[0]))
 
 
 class SteadyLoad:
@@ -298,8 +309,8 @@ class SteadyLoad:
 
     async def run(self) -> None:
         """The load on the running loop, until `stopping` is set."""
-        self.started = time.monotonic()
         self.clients = [SteadyClient(number, self.plan, self) for number in range(self.plan.clients)]
+        self.started = time.monotonic()  # `start` returns now
         watch = asyncio.ensure_future(self.watch())
         await asyncio.gather(*(client.run() for client in self.clients))
         watch.cancel()

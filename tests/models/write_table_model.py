@@ -33,7 +33,7 @@ class Write:
 class TableModel:
     applied: dict[bytes, list[Write]] = field(default_factory=lambda: defaultdict(list))
     skipped: dict[bytes, tuple[int, int]] = field(default_factory=dict)  # newest overwrite that only a copy will bring
-    disordered: set[bytes] = field(default_factory=set)  # keys that need a copy
+    lacking: set[bytes] = field(default_factory=set)  # keys to which only a copy brings it
 
     def note(self, write: Write) -> int:
         verdict = self._verdict(write)
@@ -41,10 +41,9 @@ class TableModel:
             self.applied[write.key].append(write)
         if verdict == SKIP_AND_COPY:
             self.skipped[write.key] = write.order
-        if verdict in COPIES:
-            self.disordered.add(write.key)
+            self.lacking.add(write.key)
         elif write.klass == OVERWRITE and verdict == APPLY:
-            self.disordered.discard(write.key)
+            self.lacking.discard(write.key)
         return verdict
 
     def _verdict(self, write: Write) -> int:
@@ -58,7 +57,7 @@ class TableModel:
         if write.order < known_overwrite:
             return STALE
         if write.klass == OVERWRITE:
-            is_settled = write.order == known_overwrite and write.key not in self.disordered
+            is_settled = write.order == known_overwrite and write.key not in self.lacking
             return DUPLICATE if is_settled else SKIP_AND_COPY
         if write.order >= newest:
             return APPLY

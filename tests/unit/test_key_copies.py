@@ -14,19 +14,30 @@ IN_ORDER = [9, 1, 0, [ID], [0, 0], [], [9]]
 OUT_OF_ORDER = [9, 1, DISORDERED, [ID], [0, 0], [], [9]]
 
 
+def resp_of(value: Any) -> bytes:
+    if isinstance(value, int):
+        return b":%d\r\n" % value
+    return b"*%d\r\n" % len(value) + b"".join(map(resp_of, value))
+
+
 class Source:
-    """Another rack's node, which has every key in order."""
+    """Another rack's node: what it knows of every key."""
 
     def __init__(self) -> None:
         self.handlers: dict[str, Any] = {}
         self.asked: list[bytes] = []
+        self.called: list[tuple[str, Sequence[bytes]]] = []
+        self.known = IN_ORDER
+
+    async def call(self, _address: str, verb: str, keys: Sequence[bytes], **_more: object) -> bool:
+        self.called.append((verb, keys))
+        return True
 
     async def ask_many(
         self, _address: str, payloads: Sequence[bytes], **_more: object
     ) -> list[tuple[bytes, ExtensionFields | None]]:
         self.asked += payloads
-        known = b"*7\r\n:9\r\n:1\r\n:0\r\n*1\r\n*4\r\n:1\r\n:1\r\n:0\r\n:1\r\n*2\r\n:0\r\n:0\r\n*0\r\n*1\r\n:9\r\n"
-        replies = {b"DYNO": known, b"PEXPIRETIME": b":-1\r\n", b"DUMP": b"$1\r\nx\r\n"}
+        replies = {b"DYNO": resp_of(self.known), b"PEXPIRETIME": b":-1\r\n", b"DUMP": b"$1\r\nx\r\n"}
         return [(replies[payload.split(b"\r\n")[2]], None) for payload in payloads]
 
 
@@ -87,3 +98,24 @@ async def test_for_another_reason_it_is_copied_all_the_same() -> None:
     copies.want([b"k"])
     await idle(copies)
     assert sorted(holder.applied) == [b"after", b"before", b"k"]
+
+
+async def test_the_first_in_order_tells_the_others_to_look_again() -> None:
+    """They may have looked before it had the writes; once is enough as long as no other write comes."""
+    copies, holder, source = made(OUT_OF_ORDER)
+    source.known = OUT_OF_ORDER
+    for _ in range(2):
+        copies.want([b"k"], is_order=True)
+        await idle(copies)
+    assert holder.applied == [] and source.called == [("look", [b"k"])]
+    holder.known = source.known = [10, *OUT_OF_ORDER[1:]]
+    copies.want([b"k"], is_order=True)
+    await idle(copies)
+    assert source.called == [("look", [b"k"])] * 2
+
+
+async def test_who_is_told_so_looks_at_once() -> None:
+    copies, holder, source = made(OUT_OF_ORDER)
+    await source.handlers["look"]([b"k"])
+    await idle(copies)
+    assert holder.applied == [b"k"]

@@ -1,6 +1,6 @@
 """Where keys are copied from, and whose copy is taken."""
 
-from dynomite_mp.cluster.key_sources import DISORDERED, KEEP, Known, Sources, all_disordered, choose
+from dynomite_mp.cluster.key_sources import DISORDERED, KEEP, LACKING, Known, Sources, all_disordered, choose, is_first
 from dynomite_mp.cluster.topology import Node, Topology
 
 
@@ -108,3 +108,20 @@ def test_other_datacenters_are_asked_when_nobody_here_has_the_order() -> None:
     assert all_disordered(disordered, [("b", disordered), ("c", Known(4))])
     assert not all_disordered(disordered, [("b", Known(5))])
     assert not all_disordered(Known(), [("b", Known())])
+
+
+def test_who_has_skipped_an_overwrite_is_no_source_of_it() -> None:
+    """The id is among his, so that what the overwrite wipes is stale; its effect is not in his value."""
+    ids = frozenset({1, 2})
+    lacking = Known(5, flags=DISORDERED | LACKING, ids=ids)
+    whole = Known(5, flags=DISORDERED, ids=ids)
+    assert choose(lacking, [("a", lacking), ("c", whole)], is_last=False, earlier=["a"]) == "c"
+    assert choose(whole, [("a", lacking)], is_last=False, earlier=["a"]) == KEEP
+    assert choose(whole, [("a", lacking)], is_last=True, earlier=["a"]) == KEEP
+    assert choose(whole, [("a", lacking)], is_last=True) == KEEP
+    assert choose(Known(4), [("a", lacking)], is_last=False, earlier=[]) is None
+    assert choose(Known(4), [("a", lacking)], is_last=True, earlier=[]) == KEEP
+    assert choose(Known(5), [("a", lacking)], is_last=False, is_lost=True) == "a"
+    assert choose(lacking, [("a", lacking)], is_last=False, earlier=["a"]) == "a"
+    assert choose(lacking, [("b", lacking)], is_last=False, earlier=[]) == KEEP
+    assert not is_first(lacking, [("b", whole)], [])
