@@ -92,7 +92,7 @@ def _nft(text: str) -> bool:
 class HintDisks:
     """A small file system for the log of missed writes of each node, which can be filled up. Only for root."""
 
-    SIZE = "4m"
+    SIZE = "32m"  # what a node misses while it starts on a slow machine must fit: full is a fault of its own
 
     def __init__(self) -> None:
         self._mounted: list[Path] = []
