@@ -8,7 +8,8 @@ Memory: SET as fast as it goes for the whole time while dc2 is dead; what may be
 and buffers have been used in full, the memory of every node (its processes less the datastore) grows no more. The load
 is long enough for that many times over.
 Latency: SETs and GETs at half the rate that the load can reach, in pairs: a stretch with dc2 alive, a stretch with it
-stopped, which is the worse way to be dead; every pair begins with empty queues.
+stopped, which is the worse way to be dead; every pair begins with empty queues. The hint log and the datastores sync
+their files, dead or alive; where the disk is slow or shared, TMPDIR=/dev/shm leaves it out of the figures.
 """
 
 from __future__ import annotations
