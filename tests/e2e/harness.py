@@ -40,6 +40,7 @@ REPO = Path(__file__).resolve().parents[2]
 CLIENT_PORT, PEER_PORT, STATS_PORT = 8102, 8101, 22222
 POLL_S = 0.02
 STOOD_STILL_S = 2.0
+ORDERLY_END_S = 15.0
 PATIENCE = float(os.environ.get("DYNOMITE_MP_TEST_PATIENCE", "1"))  # more where everything is slow: sanitizers
 MINIMAL_NODE = ("-m", "tests.e2e.minimal_node")
 PRODUCT = ("-m", "dynomite_mp")
@@ -394,6 +395,10 @@ def holders(locks: set[str]) -> list[psutil.Process]:
 def destroy_all(nodes: Sequence[Node]) -> None:
     """End whatever is left of these nodes, together: their supervisors first, lest they start anything anew."""
     supervisors = [node.process for node in nodes if node.process is not None and node.process.poll() is None]
+    if "COVERAGE_PROCESS_START" in os.environ:  # what is killed cannot say which lines it has run
+        for supervisor in supervisors:
+            supervisor.terminate()
+        psutil.wait_procs([psutil.Process(supervisor.pid) for supervisor in supervisors], timeout=ORDERLY_END_S)
     for supervisor in supervisors:
         supervisor.kill()
     for supervisor in supervisors:
