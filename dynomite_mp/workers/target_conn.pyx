@@ -194,7 +194,7 @@ cdef class TargetConn(Conn):
             self.slots.expired = self.slots.head
         while self.slots.expired < self.slots.tail:
             slot = slots_at(&self.slots, self.slots.expired)
-            if max(slot.queued_ns, self.poll.stalled_ns) + timeout_ns > self.poll.now_ns:
+            if slot.queued_ns + timeout_ns > self.poll.now_ns:
                 break
             self.slots.expired += 1
             if slot.kind == SLOT_HANDSHAKE:
@@ -222,8 +222,9 @@ cdef class TargetConn(Conn):
         cdef uint64_t since
         if slots_len(&self.slots) == 0:
             return False
-        since = max(slots_at(&self.slots, self.slots.head).queued_ns, self.last_activity_ns)
-        since = max(since, self.poll.stalled_ns)    # it may have answered while nobody listened
+        since = slots_at(&self.slots, self.slots.head).queued_ns
+        if self.last_activity_ns > since:
+            since = self.last_activity_ns
         return self.poll.now_ns > since + pause_ns + self.bulk_ns
 
     cdef void on_closed(self, int error):
