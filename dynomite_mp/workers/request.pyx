@@ -25,6 +25,7 @@ cdef enum:
     BATCH = 64
 
 cdef Request* free_list = NULL
+cdef size_t request_bytes = sizeof(Request)     # in a variable: memset is the C library's then, quicker than inline code
 
 
 cdef Request* request_new() noexcept nogil:
@@ -42,7 +43,7 @@ cdef Request* request_new() noexcept nogil:
             free_list = &block[i]
     request = free_list
     free_list = request.next
-    memset(request, 0, sizeof(Request))
+    memset(request, 0, request_bytes)
     return request
 
 
