@@ -75,6 +75,7 @@ cdef class ClientConn(SourceConn):
             if self.is_finishing and not self.is_half_closed:
                 buf_clear(&self.inbuf)          # QUIT: nothing behind it counts
                 break
+        self.poll.count_source(self, REQUESTS_PER_TURN - budget)
         if self.is_finishing:
             self.poll.mark_dirty(self)
         if self.inbuf.cap > KEEP_BYTES:

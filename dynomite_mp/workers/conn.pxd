@@ -38,6 +38,12 @@ cdef class PollSet:
     cdef uint64_t beat_ns           # when beat() was called last
     cdef uint64_t stall_ns          # a turn later than this after a beat: the process stood still; 0: no care
 
+    cdef uint64_t window            # when the present window of counting began
+    cdef uint64_t sources           # that have asked for something in it
+    cdef uint64_t reads             # reads that brought them requests
+    cdef uint64_t requests
+    cdef uint64_t rest_ns           # before a turn that lingers; 0: none
+
     cdef int add(self, Conn conn, uint32_t events) except -1
     cdef void mark_dirty(self, Conn conn) noexcept
     cdef void mark_ready(self, Conn conn)
@@ -47,6 +53,8 @@ cdef class PollSet:
     cpdef void turn(self)
     cdef bint awaits_events(self) noexcept
     cdef void look_again(self)
+    cdef void count_source(self, Conn conn, int requests) noexcept
+    cdef void end_window(self) noexcept
     cdef void one_turn(self, int wait_ms)
     cdef void serve_events(self, int count)
     cdef void serve_ready(self)
@@ -71,6 +79,7 @@ cdef class Conn:
     cdef bint keeps_sent            # sent bytes stay in outbuf until the subclass consumes them
     cdef size_t kept                # of the bytes in outbuf: sent
     cdef bint reads_much            # the last read filled the room it had: give the next one more
+    cdef uint64_t window            # of PollSet, in which it asked for something last
     cdef uint64_t bytes_in
     cdef uint64_t bytes_out
 
@@ -87,6 +96,8 @@ cdef class Conn:
     cdef void resume(self) noexcept
     cdef void close_now(self, int error)
 
+
+cpdef uint64_t rest_after(uint64_t window_ns, uint64_t sources, uint64_t reads, uint64_t requests) noexcept
 
 cdef int socket_error(int fd)
 

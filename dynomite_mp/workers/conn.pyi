@@ -2,6 +2,12 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+def rest_after(window_ns: int, sources: int, reads: int, requests: int) -> int:
+    """How long to rest before a turn, ns, when in a window of that length so many sources asked for something.
+
+    `reads` brought those `requests`.
+    """
+
 class PollSet:
     """An epoll set; `schedule_turn()` is called when `turn` is wanted although no event will come."""
 

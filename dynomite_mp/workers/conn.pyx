@@ -7,6 +7,7 @@ What it is not: it knows no protocol, no request and no peer. TLS connections do
 two methods, `feed` and `flush`, from a uvloop transport.
 
     uvloop -- add_reader(PollSet.fd) --> turn(), and again while replies are awaited, up to LINGER_NS (ADR 83):
+        rest      when many sources ask, each for little at a time (ADR 86)
         epoll_wait; timeout 0 at first, none when lingering
         ready     feed() of connections that stopped at the request limit
         readable  recv <= 64 KB into inbuf -> feed()     (<= 512 requests)
@@ -22,8 +23,8 @@ Invariants:
 - a Conn pointer held by epoll or by the dirty list stays valid until the end of the turn: closed connections
   wait in the graveyard;
 - buffers are never moved per send; they have read and write offsets;
-- the GIL is kept over system calls: giving it back would cost more than they do. Only a lingering turn waits, until its
-  timer at the latest; another thread of this process (a name look-up) then waits as long.
+- the GIL is kept over system calls: giving it back would cost more than they do. Only a lingering turn waits or rests,
+  until its timer at the latest; another thread of this process (a name look-up) then waits as long.
 """
 
 import errno
@@ -65,6 +66,14 @@ cdef extern from "<sys/timerfd.h>" nogil:
     int timerfd_create(int clockid, int flags)
     int timerfd_settime(int fd, int flags, const itimerspec* new_value, itimerspec* old_value)
 
+cdef extern from "<sys/prctl.h>" nogil:
+    enum:
+        PR_SET_TIMERSLACK
+    int prctl(int option, unsigned long value)
+
+cdef extern from "<time.h>" nogil:
+    int nanosleep(const timespec* wanted, timespec* left)
+
 cdef extern from "<sys/socket.h>" nogil:
     enum:
         MSG_NOSIGNAL
@@ -80,6 +89,11 @@ cdef enum:
     KEEP_BYTES = 1048576            # an emptied buffer above this goes back at once
     LINGER_NS = 1000000             # so long the event loop's own events may have to wait
     STALL_NS = 400000000            # less than what others take for silence
+    WINDOW_NS = 1000000             # so long sources are counted before the next rest is set
+    RESTING_SOURCES = 16            # fewer are served as they come
+    REST_NS_PER_SOURCE = 1250       # a small part of what one round of all of them takes
+    REST_NS = 60000                 # at most
+    TIMER_SLACK_NS = 1000           # how late the kernel may end a rest; its default is as long as a rest
 
 
 cdef class PollSet:
@@ -168,15 +182,34 @@ cdef class PollSet:
         until = self.now_ns + LINGER_NS
         while self.awaits_events() and self.lingers and not self.turn_scheduled and not self.must_leave and (
                 self.now_ns < until):
+            if self.rest_ns:
+                rest(self.rest_ns)
             self.one_turn(-1)
 
     cdef bint awaits_events(self) noexcept:
         """For the orchestrator: whether something will come soon, and a timer in this set ends the waiting else."""
         return False
 
+    cdef void count_source(self, Conn conn, int requests) noexcept:
+        """So many requests have been read from it."""
+        if requests == 0:
+            return
+        self.reads += 1
+        self.requests += <uint64_t>requests
+        if conn.window != self.window:
+            conn.window = self.window
+            self.sources += 1
+
+    cdef void end_window(self) noexcept:
+        """Sets how long to rest before each turn of the next window."""
+        self.rest_ns = rest_after(self.now_ns - self.window, self.sources, self.reads, self.requests)
+        self.window = self.now_ns
+        self.sources = self.reads = self.requests = 0
+
     def linger(self, doorbell_fd):
         """From now on wait here, not in the event loop, while replies are awaited; leave when the doorbell rings."""
         Watch(self, doorbell_fd)
+        prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS)
         self.lingers = True
 
     cdef void one_turn(self, int wait_ms):
@@ -187,6 +220,8 @@ cdef class PollSet:
         count = epoll_wait(self.fd, self.events, EVENTS_PER_TURN, wait_ms)
         started = self.read_clock()
         self.turns += 1
+        if started - self.window >= WINDOW_NS:
+            self.end_window()
         if self.stall_ns and started > self.beat_ns + self.stall_ns:
             self.stalled()
         if self.ready:
@@ -325,6 +360,23 @@ cdef class PollSet:
         self.dirty_count = 0
         self.graveyard = []
         self.ready = []
+
+
+cpdef uint64_t rest_after(uint64_t window_ns, uint64_t sources, uint64_t reads, uint64_t requests) noexcept:
+    """How long to rest before a turn, ns, when in a window of that length so many sources asked for something.
+
+    `reads` brought those `requests`: where they come several at a time, their number makes the batches already.
+    """
+    if window_ns >= 2 * WINDOW_NS or sources < RESTING_SOURCES or requests >= 2 * reads:
+        return 0
+    return min(sources * REST_NS_PER_SOURCE, <uint64_t>REST_NS)
+
+
+cdef void rest(uint64_t rest_ns) noexcept:
+    cdef timespec wanted
+    wanted.tv_sec = 0
+    wanted.tv_nsec = <long>rest_ns
+    nanosleep(&wanted, NULL)
 
 
 cdef int socket_error(int fd):
