@@ -52,7 +52,14 @@ cdef class SlabWriter:
     cdef inline void beat(self, uint64_t now_ns) noexcept nogil:
         shared_store_relaxed(&self.header[HEARTBEAT_WORD], now_ns)
 
-    cdef void observe(self, int histogram, uint64_t value) noexcept nogil
+    cdef inline void observe(self, int histogram, uint64_t value) noexcept nogil:
+        cdef uint64_t* words = self.histograms + histogram * HISTOGRAM_WORDS
+        shared_add_single_writer(&words[histogram_bucket(value)], 1)
+        shared_add_single_writer(&words[HISTOGRAM_BUCKETS], value)
+        shared_add_single_writer(&words[HISTOGRAM_BUCKETS + 1], 1)
+        if value > shared_load_relaxed(&words[HISTOGRAM_BUCKETS + 2]):
+            shared_store_relaxed(&words[HISTOGRAM_BUCKETS + 2], value)
+
     cdef bint c_post(self, const char* p, size_t n) noexcept nogil
 
 

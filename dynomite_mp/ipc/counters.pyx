@@ -75,14 +75,6 @@ cdef class SlabWriter:
         if self.mapped:
             PyBuffer_Release(&self.view)
 
-    cdef void observe(self, int histogram, uint64_t value) noexcept nogil:
-        cdef uint64_t* words = self.histograms + histogram * HISTOGRAM_WORDS
-        shared_add_single_writer(&words[histogram_bucket(value)], 1)
-        shared_add_single_writer(&words[HISTOGRAM_BUCKETS], value)
-        shared_add_single_writer(&words[HISTOGRAM_BUCKETS + 1], 1)
-        if value > shared_load_relaxed(&words[HISTOGRAM_BUCKETS + 2]):
-            shared_store_relaxed(&words[HISTOGRAM_BUCKETS + 2], value)
-
     cdef bint c_post(self, const char* p, size_t n) noexcept nogil:
         """Replace the bulletin; False when it is too long, and then the last one stays."""
         cdef uint64_t posts = shared_load_relaxed(self.bulletin) + 1

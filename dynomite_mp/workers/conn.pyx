@@ -87,7 +87,7 @@ cdef enum:
     EVENTS_PER_TURN = 1024
     FIRST_READ_BYTES = 16384
     KEEP_BYTES = 1048576            # an emptied buffer above this goes back at once
-    LINGER_NS = 1000000             # so long the event loop's own events may have to wait
+    LINGER_NS = 5000000             # so long the event loop's own events may have to wait
     STALL_NS = 400000000            # less than what others take for silence
     WINDOW_NS = 1000000             # so long sources are counted before the next rest is set
     RESTING_SOURCES = 16            # fewer are served as they come

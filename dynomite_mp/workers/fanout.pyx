@@ -268,7 +268,8 @@ cdef class Fanout(Writes):
     cdef int to_datastore(self, Request* request, int rack, const CommandRow* row,
                           const char* p, size_t n, bint may_hold) except -1:
         """Append the bytes to the connection of this key: TAKEN, DOWN, or HOLD when it is over its budget."""
-        cdef uint32_t at = request.group * self.datastore_count + request.token % self.datastore_count
+        cdef uint32_t at = request.group * self.datastore_count + (
+            request.token % self.datastore_count if self.datastore_count > 1 else 0)
         cdef DatastoreConn conn = <DatastoreConn>self.datastores[at]
         cdef Slot* slot
         if (self.node_state != STATE_NORMAL or self.is_catching_up) and not self.state_allows(request):

@@ -1,5 +1,6 @@
 # The face of request.pyx: a request, the slot it takes in a target's queue, and the two queues.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memset
 
 from dynomite_mp.cluster.quorum cimport ReplySet
 from dynomite_mp.cluster.write_table cimport WriteId
@@ -123,7 +124,16 @@ cdef void request_release(Request* request) noexcept
 
 cdef void slots_init(SlotQueue* queue) noexcept nogil
 cdef void slots_free(SlotQueue* queue) noexcept nogil
-cdef Slot* slots_push(SlotQueue* queue) noexcept nogil
+cdef bint slots_grow(SlotQueue* queue) noexcept nogil
+cdef inline Slot* slots_push(SlotQueue* queue) noexcept nogil:
+    """A zeroed slot at the tail, NULL when memory is out; valid until the next push."""
+    cdef Slot* slot
+    if (queue.slots == NULL or queue.tail - queue.head > queue.mask) and not slots_grow(queue):
+        return NULL
+    slot = &queue.slots[queue.tail & queue.mask]
+    memset(slot, 0, sizeof(Slot))
+    queue.tail += 1
+    return slot
 cdef inline uint64_t slots_len(SlotQueue* queue) noexcept nogil:
     return queue.tail - queue.head
 cdef inline Slot* slots_at(SlotQueue* queue, uint64_t position) noexcept nogil:
@@ -131,7 +141,14 @@ cdef inline Slot* slots_at(SlotQueue* queue, uint64_t position) noexcept nogil:
 
 cdef void queue_init(RequestQueue* queue) noexcept nogil
 cdef void queue_free(RequestQueue* queue) noexcept nogil
-cdef int queue_push(RequestQueue* queue, Request* request) noexcept nogil
+cdef bint queue_grow(RequestQueue* queue) noexcept nogil
+cdef inline int queue_push(RequestQueue* queue, Request* request) noexcept nogil:
+    """0, or -1 when memory is out."""
+    if (queue.items == NULL or queue.tail - queue.head > queue.mask) and not queue_grow(queue):
+        return -1
+    queue.items[queue.tail & queue.mask] = request
+    queue.tail += 1
+    return 0
 cdef inline uint64_t queue_len(RequestQueue* queue) noexcept nogil:
     return queue.tail - queue.head
 cdef inline Request* queue_head(RequestQueue* queue) noexcept nogil:

@@ -78,25 +78,19 @@ cdef void slots_free(SlotQueue* queue) noexcept nogil:
     memset(queue, 0, sizeof(SlotQueue))
 
 
-cdef Slot* slots_push(SlotQueue* queue) noexcept nogil:
-    """A zeroed slot at the tail, NULL when memory is out; valid until the next push."""
-    cdef uint64_t room = queue.mask + 1 if queue.slots != NULL else 0
+cdef bint slots_grow(SlotQueue* queue) noexcept nogil:
+    """Twice the room; False when memory is out."""
+    cdef uint64_t room = 2 * (queue.mask + 1) if queue.slots != NULL else FIRST_ROOM
     cdef uint64_t i
-    cdef Slot* grown
-    cdef Slot* slot
-    if queue.tail - queue.head == room:
-        grown = <Slot*>malloc((2 * room if room else FIRST_ROOM) * sizeof(Slot))
-        if grown == NULL:
-            return NULL
-        for i in range(queue.head, queue.tail):
-            grown[i & ((2 * room if room else FIRST_ROOM) - 1)] = queue.slots[i & queue.mask]
-        free(queue.slots)
-        queue.slots = grown
-        queue.mask = (2 * room if room else FIRST_ROOM) - 1
-    slot = &queue.slots[queue.tail & queue.mask]
-    memset(slot, 0, sizeof(Slot))
-    queue.tail += 1
-    return slot
+    cdef Slot* grown = <Slot*>malloc(room * sizeof(Slot))
+    if grown == NULL:
+        return False
+    for i in range(queue.head, queue.tail):
+        grown[i & (room - 1)] = queue.slots[i & queue.mask]
+    free(queue.slots)
+    queue.slots = grown
+    queue.mask = room - 1
+    return True
 
 
 cdef void queue_init(RequestQueue* queue) noexcept nogil:
@@ -108,20 +102,16 @@ cdef void queue_free(RequestQueue* queue) noexcept nogil:
     memset(queue, 0, sizeof(RequestQueue))
 
 
-cdef int queue_push(RequestQueue* queue, Request* request) noexcept nogil:
-    """0, or -1 when memory is out."""
-    cdef uint64_t room = queue.mask + 1 if queue.items != NULL else 0
+cdef bint queue_grow(RequestQueue* queue) noexcept nogil:
+    """Twice the room; False when memory is out."""
+    cdef uint64_t room = 2 * (queue.mask + 1) if queue.items != NULL else FIRST_ROOM
     cdef uint64_t i
-    cdef Request** grown
-    if queue.tail - queue.head == room:
-        grown = <Request**>malloc((2 * room if room else FIRST_ROOM) * sizeof(Request*))
-        if grown == NULL:
-            return -1
-        for i in range(queue.head, queue.tail):
-            grown[i & ((2 * room if room else FIRST_ROOM) - 1)] = queue.items[i & queue.mask]
-        free(queue.items)
-        queue.items = grown
-        queue.mask = (2 * room if room else FIRST_ROOM) - 1
-    queue.items[queue.tail & queue.mask] = request
-    queue.tail += 1
-    return 0
+    cdef Request** grown = <Request**>malloc(room * sizeof(Request*))
+    if grown == NULL:
+        return False
+    for i in range(queue.head, queue.tail):
+        grown[i & (room - 1)] = queue.items[i & queue.mask]
+    free(queue.items)
+    queue.items = grown
+    queue.mask = room - 1
+    return True

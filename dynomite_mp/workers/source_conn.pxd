@@ -41,7 +41,7 @@ cdef class SourceConn(Conn):
     cdef void finish(self)
     cdef void part(self) noexcept
     cdef int drain(self) except -1
-    cdef void check_limits(self)
+    cdef int check_limits(self) except -1
     cdef void detach_requests(self)
 
 

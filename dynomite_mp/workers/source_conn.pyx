@@ -52,7 +52,7 @@ cdef class SourceConn(Conn):
             request.state = REQUEST_ANSWERED
             self.emit(request, p, n)
             request_release(request)
-            if queue_len(&self.queue):
+            if queue_len(&self.queue) and queue_head(&self.queue).state == REQUEST_DONE:
                 self.flush_done()
         elif request.is_later:
             self.emit_later(request, p, n)
@@ -189,13 +189,14 @@ cdef class SourceConn(Conn):
         if self.pause_bits & PAUSE_BUDGET and self.in_flight_bytes <= self.path.client_soft_bytes // 2:
             self.clear_pause(PAUSE_BUDGET)
 
-    cdef void check_limits(self):
+    cdef int check_limits(self) except -1:
         cdef size_t held = buf_len(&self.outbuf) + self.parked_bytes
         if held > self.path.client_hard_bytes and self.fd >= 0:
             log.error("%s closed: %d bytes of replies unread, more than client_hard_limit_bytes (%d)",
                       self.address, held, self.path.client_hard_bytes)
             self.path.slab.add(self.path.cells.hard_limit, 1)
             self.close_now(0)
+        return 0
 
 
 cdef void detach_all(RequestQueue* queue) noexcept:
