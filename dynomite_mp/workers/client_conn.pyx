@@ -18,6 +18,8 @@ from dynomite_mp.workers.source_conn cimport SourceConn
 cdef extern from "<sys/epoll.h>" nogil:
     enum:
         EPOLLIN
+        EPOLLRDHUP
+    unsigned int EPOLLET
 
 cdef extern from "<sys/socket.h>" nogil:
     enum:
@@ -38,7 +40,8 @@ cdef class ClientConn(SourceConn):
         self.read_level = read_level
         self.write_level = write_level
         request_scan_reset(&self.scan)
-        path.add(self, EPOLLIN)
+        self.edge = EPOLLET | EPOLLRDHUP        # spares the kernel a second look at each socket that was ready
+        path.add(self, EPOLLIN | self.edge)
         path.clients += 1
         path.slab.put(path.cells.clients, path.clients)
 

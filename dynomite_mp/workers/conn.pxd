@@ -68,6 +68,7 @@ cdef class Conn:
     cdef PollSet poll
     cdef readonly int fd            # -1 when closed
     cdef uint32_t mask              # events registered with epoll
+    cdef uint32_t edge              # flags that go with EPOLLIN where it is edge-triggered, else 0
     cdef Buf inbuf
     cdef Buf outbuf
     cdef Buf* sendbuf               # what flush() sends: outbuf, or its encrypted twin
@@ -75,6 +76,7 @@ cdef class Conn:
     cdef bint is_ready
     cdef bint is_paused             # EPOLLIN taken out: a source of requests over its budget
     cdef bint is_eof                # the other side has sent its last byte
+    cdef bint has_ended             # edge-triggered: so epoll has said; what came before is not all read yet
     cdef bint send_blocked          # a partial send: EPOLLOUT armed
     cdef bint keeps_sent            # sent bytes stay in outbuf until the subclass consumes them
     cdef size_t kept                # of the bytes in outbuf: sent
@@ -91,6 +93,7 @@ cdef class Conn:
     cdef void after_flush(self)
     cdef void flush(self)
     cdef void set_mask(self, uint32_t mask) noexcept
+    cdef void look_once_more(self) noexcept
     cdef void update_mask(self) noexcept
     cdef void pause(self) noexcept
     cdef void resume(self) noexcept

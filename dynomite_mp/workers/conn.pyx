@@ -20,6 +20,8 @@ Invariants:
 - one or two `epoll_wait` a turn; one `recv` and one `send` per connection and `epoll_wait`;
 - a connection on which output was put is on the dirty list or has EPOLLOUT armed; outside a turn `mark_dirty`
   schedules one;
+- edge-triggered connections (clients) are read again without a new event when a read has filled its room, or when the end
+  of the input came with it: see look_once_more();
 - a Conn pointer held by epoll or by the dirty list stays valid until the end of the turn: closed connections
   wait in the graveyard;
 - buffers are never moved per send; they have read and write offsets;
@@ -48,6 +50,7 @@ cdef extern from "<sys/epoll.h>" nogil:
         EPOLLOUT
         EPOLLERR
         EPOLLHUP
+        EPOLLRDHUP
         EPOLL_CTL_ADD
         EPOLL_CTL_MOD
         EPOLL_CTL_DEL
@@ -285,6 +288,8 @@ cdef class PollSet:
                 if events & (EPOLLERR | EPOLLHUP) and not (events & EPOLLIN and conn.mask & EPOLLIN):
                     conn.close_now(socket_error(conn.fd))
                     continue
+                if events & EPOLLRDHUP:
+                    conn.has_ended = True
                 if events & EPOLLOUT:
                     conn.writable()
                 if events & EPOLLIN and conn.fd >= 0:
@@ -441,6 +446,8 @@ cdef class Conn:
         if got > 0:
             self.reads_much = <size_t>got == room or (self.reads_much and got > FIRST_READ_BYTES)
             self.inbuf.tail += <size_t>got
+            if self.edge and (<size_t>got == room or self.has_ended):
+                self.look_once_more()
             self.bytes_in += <uint64_t>got
             return self.feed()
         if got == 0:
@@ -503,10 +510,16 @@ cdef class Conn:
         if epoll_ctl(self.poll.fd, EPOLL_CTL_MOD, self.fd, &event) == 0:
             self.mask = mask
 
+    cdef void look_once_more(self) noexcept:
+        """There may be more to read, for which no edge will come: setting the same mask anew makes the kernel look."""
+        cdef uint32_t mask = self.mask
+        self.mask = 0
+        self.set_mask(mask)
+
     cdef void update_mask(self) noexcept:
         cdef uint32_t mask = 0
         if not self.is_paused and not self.is_eof:
-            mask |= EPOLLIN
+            mask |= EPOLLIN | self.edge
         if self.send_blocked:
             mask |= EPOLLOUT
         self.set_mask(mask)
