@@ -20,8 +20,8 @@ Invariants:
 - one or two `epoll_wait` a turn; one `recv` and one `send` per connection and `epoll_wait`;
 - a connection on which output was put is on the dirty list or has EPOLLOUT armed; outside a turn `mark_dirty`
   schedules one;
-- edge-triggered connections (clients) are read again without a new event when a read has filled its room, or when the end
-  of the input came with it: see look_once_more();
+- edge-triggered connections (clients) are read again without a new event when a read has filled its room, or the end
+  of the input has come with it: see look_once_more();
 - a Conn pointer held by epoll or by the dirty list stays valid until the end of the turn: closed connections
   wait in the graveyard;
 - buffers are never moved per send; they have read and write offsets;
