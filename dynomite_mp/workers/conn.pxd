@@ -42,6 +42,7 @@ cdef class PollSet:
     cdef uint64_t sources           # that have asked for something in it
     cdef uint64_t reads             # reads that brought them requests
     cdef uint64_t requests
+    cdef uint64_t sent_on           # frames that went to peers for them
     cdef uint64_t rest_ns           # before a turn that lingers; 0: none
 
     cdef int add(self, Conn conn, uint32_t events) except -1
@@ -100,7 +101,8 @@ cdef class Conn:
     cdef void close_now(self, int error)
 
 
-cpdef uint64_t rest_after(uint64_t window_ns, uint64_t sources, uint64_t reads, uint64_t requests) noexcept
+cpdef uint64_t rest_after(uint64_t window_ns, uint64_t sources, uint64_t reads, uint64_t requests,
+                          uint64_t sent_on) noexcept
 
 cdef int socket_error(int fd)
 

@@ -2,10 +2,10 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-def rest_after(window_ns: int, sources: int, reads: int, requests: int) -> int:
+def rest_after(window_ns: int, sources: int, reads: int, requests: int, sent_on: int) -> int:
     """How long to rest before a turn, ns, when in a window of that length so many sources asked for something.
 
-    `reads` brought those `requests`.
+    `reads` brought those `requests`, of which `sent_on` frames went to peers.
     """
 
 class PollSet:

@@ -96,6 +96,7 @@ cdef enum:
     RESTING_SOURCES = 16            # fewer are served as they come
     REST_NS_PER_SOURCE = 1250       # a small part of what one round of all of them takes
     REST_NS = 60000                 # at most
+    LONG_REST_NS = 100000           # the same where pipelined requests go to peers
     TIMER_SLACK_NS = 1000           # how late the kernel may end a rest; its default is as long as a rest
 
 
@@ -205,9 +206,9 @@ cdef class PollSet:
 
     cdef void end_window(self) noexcept:
         """Sets how long to rest before each turn of the next window."""
-        self.rest_ns = rest_after(self.now_ns - self.window, self.sources, self.reads, self.requests)
+        self.rest_ns = rest_after(self.now_ns - self.window, self.sources, self.reads, self.requests, self.sent_on)
         self.window = self.now_ns
-        self.sources = self.reads = self.requests = 0
+        self.sources = self.reads = self.requests = self.sent_on = 0
 
     def linger(self, doorbell_fd):
         """From now on wait here, not in the event loop, while replies are awaited; leave when the doorbell rings."""
@@ -367,14 +368,20 @@ cdef class PollSet:
         self.ready = []
 
 
-cpdef uint64_t rest_after(uint64_t window_ns, uint64_t sources, uint64_t reads, uint64_t requests) noexcept:
+cpdef uint64_t rest_after(uint64_t window_ns, uint64_t sources, uint64_t reads, uint64_t requests,
+                          uint64_t sent_on) noexcept:
     """How long to rest before a turn, ns, when in a window of that length so many sources asked for something.
 
-    `reads` brought those `requests`: where they come several at a time, their number makes the batches already.
+    `reads` brought those `requests`, of which `sent_on` frames went to peers. Requests that come several at a time make
+    batches for the datastore already; not so for peers, among which they are dealt out, unless each peer gets each.
     """
-    if window_ns >= 2 * WINDOW_NS or sources < RESTING_SOURCES or requests >= 2 * reads:
+    if window_ns >= 2 * WINDOW_NS or sources < RESTING_SOURCES:
         return 0
-    return min(sources * REST_NS_PER_SOURCE, <uint64_t>REST_NS)
+    if requests < 2 * reads:
+        return min(sources * REST_NS_PER_SOURCE, <uint64_t>REST_NS)
+    if 4 * sent_on >= requests > sent_on:
+        return min(2 * sources * REST_NS_PER_SOURCE, <uint64_t>LONG_REST_NS)
+    return 0
 
 
 cdef void rest(uint64_t rest_ns) noexcept:

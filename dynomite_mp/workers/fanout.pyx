@@ -381,6 +381,7 @@ cdef class Fanout(Writes):
         slot.rack = <uint16_t>rack
         slot.klass = row.klass
         request.refs += 1
+        self.sent_on += 1
         self.slab.add(self.cells.peer_requests, 1)
         self.slab.add(self.cells.peer_request_bytes, n)
         return TAKEN
