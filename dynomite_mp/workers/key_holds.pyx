@@ -132,6 +132,17 @@ cdef class KeyHolds(PeerService):
         self.holds_keys = bool(self.holds)
         return mine
 
+    def keys_known(self, keys):
+        cdef bytes key
+        cdef uint32_t token
+        cdef list mine = []
+        self.read_clock()
+        for key in keys:
+            self.token(key, len(key), &token)
+            if self.shard_of(token) == self.shard_index:
+                mine.append((key, self.key_known(key)))
+        return mine
+
     def key_known(self, bytes key):
         """What the write table knows of a key, in the form of the answer to DYNO KEY; None: nothing. Of writes longer
         ago than RECENT_MS, and of those that an overwrite has wiped, nobody asks whether a copy contains them."""

@@ -33,7 +33,7 @@ class Repairs:
 
         async def stamps_of(keys: Sequence[bytes]) -> Sequence[int]:
             known = await copies.known(keys)
-            return [known[key].stamp if key in known else 0 for key in keys]
+            return [known[key].stamp for key in keys]
 
         self._calls = calls
         self._copies = copies
