@@ -12,7 +12,7 @@ Invariant: a peer that cannot be compared leaves the comparison, and the others 
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from dynomite_mp.cluster.repair import LEAVES, Descent, HashTree, KeyState, differing_keys
@@ -41,13 +41,14 @@ class Comparison:
         token_of: Callable[[bytes], int],
         *,
         compared: Iterable[str] | None = None,
+        lacking: Collection[str] = (),
         rate: int,
         mend: Mend | None,
     ) -> None:
         self._name = name
         self._trees = trees
         self._rate = rate
-        self._keys = KeyMending(local, peers, trees, calls, token_of, mend, settle_s=SETTLE_S)
+        self._keys = KeyMending(local, peers, trees, calls, token_of, mend, settle_s=SETTLE_S, lacking=lacking)
         self._compared = [peer.address for peer in peers] if compared is None else list(compared)
         self.found = self._keys.found
         self.found.peers = len(self._compared)

@@ -3,6 +3,8 @@
     lane of a replica        the replica compares what it owns with the other racks of the datacenter
     queue of a datacenter    every node of one of its racks compares what it owns, with all datacenters
 
+Who lacks something is told to those who compare: where no stamps are left, it decides (cluster.repair.judge).
+
 What it is not: it does not say when a lane is DIRTY (hint_log.py), and compares nothing itself (repair_rounds.py).
 
 Invariants: a lane is clean only when all of these comparisons have ended with nothing different and nobody left out,
@@ -26,10 +28,10 @@ COMPARE_VERB: Final = "compare"
 
 
 class DirtyLanes:
-    """One a replication process. `compare(datacenters)` is this node's own verb."""
+    """One a replication process. `compare(datacenters, who lacks writes)` is this node's own verb."""
 
     def __init__(
-        self, hints: HintLanes, calls: Asker, compare: Callable[[Sequence[str]], Awaitable[list[Any]]]
+        self, hints: HintLanes, calls: Asker, compare: Callable[[Sequence[str], Sequence[str]], Awaitable[list[Any]]]
     ) -> None:
         self._hints = hints
         self._calls = calls
@@ -45,10 +47,17 @@ class DirtyLanes:
         if self._task is not None:
             self._task.cancel()
 
+    def lacking(self) -> set[str]:
+        """Addresses of replicas that may lack writes of which this node kept no record."""
+        return who_lacks(self._topology, self._dirty()) if self._topology is not None else set()
+
+    def _dirty(self) -> list[str]:
+        return [name for name, one in self._hints.logs().items() if one.dirty_reason]
+
     def tick(self) -> None:
         """Once a second."""
         now_s = asyncio.get_running_loop().time()
-        dirty = [name for name, one in self._hints.logs().items() if one.dirty_reason]
+        dirty = self._dirty()
         if dirty and self._topology is not None and self._task is None and now_s >= self._again_s:
             self._task = asyncio.get_running_loop().create_task(self._mend(self._topology, dirty))
 
@@ -80,10 +89,11 @@ class DirtyLanes:
             log.info("%s: clean again, all that it had missed is mended", name)
 
     async def _ask(self, node: Node, datacenters: Sequence[str]) -> list[Any]:
+        lacking = sorted(self.lacking())
         if node.is_local:
-            return await self._compare(datacenters)
+            return await self._compare(datacenters, lacking)
         answer: list[Any] = await self._calls.call(
-            node.address, COMPARE_VERB, list(datacenters), timeout_ms=HOUR_MS
+            node.address, COMPARE_VERB, list(datacenters), lacking, timeout_ms=HOUR_MS
         )
         return answer
 
@@ -96,3 +106,10 @@ def who_compares(topology: Topology, name: str) -> tuple[list[Node], list[str]]:
         return list(datacenter.racks[0].nodes), []
     here = topology.local_dc
     return [node for rack in here.racks for node in rack.nodes if node.address == name], [here.name]
+
+
+def who_lacks(topology: Topology, names: Sequence[str]) -> set[str]:
+    """The addresses of these replicas, and of all nodes of these datacenters."""
+    far = {dc.name: dc for dc in topology.datacenters}
+    found = {name for name in names if name not in far}
+    return found.union(node.address for name in names if name in far for rack in far[name].racks for node in rack.nodes)

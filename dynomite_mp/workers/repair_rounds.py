@@ -12,7 +12,7 @@ Invariant: an order that comes while a comparison runs is dropped; only the verb
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -73,6 +73,7 @@ class RepairRounds:
         self._next_round_ms = 0
         self._row: RepairRow | None = None
         self._read_before = 0
+        self.lacking: Callable[[], Collection[str]] = frozenset  # replicas that this node knows to lack writes
 
     def swap(self, topology: Topology) -> None:
         self._topology = topology
@@ -99,11 +100,12 @@ class RepairRounds:
             if now_ms >= self._next_round_ms:
                 self._next_round_ms = now_ms + self._settings.interval_ms
 
-    async def compare(self, datacenters: Sequence[str]) -> list[Any]:
-        """The verb: with all replicas in these datacenters. [keys left different, why some replicas were left out]."""
+    async def compare(self, datacenters: Sequence[str], lacking: Collection[str] = ()) -> list[Any]:
+        """The verb: with all replicas in these datacenters, those of addresses in `lacking` being known to lack writes.
+        [keys left different, why some replicas were left out]."""
         while self._task is not None:
             await asyncio.wait((self._task,))
-        task = self._begin(f"dirty-{time.monotonic_ns() // 1_000_000}", DIRTY, datacenters)
+        task = self._begin(f"dirty-{time.monotonic_ns() // 1_000_000}", DIRTY, datacenters, lacking)
         if task is None:
             raise RepairError("this node does not know the cluster yet")
         state, found, text = await asyncio.shield(task)
@@ -123,7 +125,9 @@ class RepairRounds:
 
     # ---- one run
 
-    def _begin(self, run: str, why: str, datacenters: Sequence[str] = ()) -> asyncio.Task[Outcome] | None:
+    def _begin(
+        self, run: str, why: str, datacenters: Sequence[str] = (), lacking: Collection[str] = ()
+    ) -> asyncio.Task[Outcome] | None:
         """None while another one runs."""
         if self._task is not None or self._topology is None:
             return None
@@ -137,7 +141,7 @@ class RepairRounds:
         self._read_before = self._trees.keys_read
         self._comparison = Comparison(
             f"{local.address}/{run}", local, peers, self._trees, self._calls, self._token_of,
-            compared=compared, rate=self._settings.rate, mend=self._mend,
+            compared=compared, lacking={*lacking, *self.lacking()}, rate=self._settings.rate, mend=self._mend,
         )  # fmt: skip
         self._slab.count("repair_runs")
         self._task = asyncio.get_running_loop().create_task(self._run(self._comparison, self._row))

@@ -44,6 +44,7 @@ class Repairs:
         self.rounds = RepairRounds(settings, slab, trees, calls, token_of, self._mend)
         self.reads = ReadRepairs(slab, trees, calls, token_of, self._mend)
         self.dirty = DirtyLanes(hints, calls, self.rounds.compare)
+        self.rounds.lacking = self.dirty.lacking
         calls.handlers[COMPARE_VERB] = self.rounds.compare
 
     async def _mend(self, address: str, keys: Sequence[bytes], sources: Sequence[str]) -> None:
