@@ -27,7 +27,8 @@ cdef class PollSet:
     cdef list graveyard             # closed in this turn, freed at its end
     cdef dict conns                 # fd -> Conn: the one strong reference
     cdef uint64_t now_ns            # CLOCK_MONOTONIC, read once a turn
-    cdef uint64_t stalled_ns        # when the clock was last found to have jumped: the process had been stopped
+    cdef uint64_t stalled_ns        # when this process, or its datastore, was last found to have been stopped
+    cdef uint64_t awake_ns          # when this process had last been stopped: nobody has been heard before
     cdef uint64_t turns
     cdef uint64_t busy_ns
     cdef object schedule_turn       # () -> None: run turn() once more soon

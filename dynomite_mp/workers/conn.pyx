@@ -131,7 +131,7 @@ cdef class PollSet:
         clock_gettime(CLOCK_MONOTONIC, &ts)
         self.now_ns = <uint64_t>ts.tv_sec * 1000000000 + <uint64_t>ts.tv_nsec
         if self.now_ns - before > STALL_NS:
-            self.stalled_ns = self.now_ns
+            self.stalled_ns = self.awake_ns = self.now_ns
         return self.now_ns
 
     cdef int add(self, Conn conn, uint32_t events) except -1:

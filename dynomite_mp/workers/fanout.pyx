@@ -160,10 +160,14 @@ cdef class Fanout(Writes):
 
     cdef bint may_read_on(self, Request* request) noexcept:
         """Whether a rack is left that a read may go to."""
-        if request.racks_tried >= self.table.racks and request.put_off >= self.table.racks and not request.is_forced:
+        if request.racks_tried >= self.table.racks and self.has_way(request):
             request.is_forced = True
             request.racks_tried = 0
         return request.racks_tried < self.table.racks
+
+    cdef bint has_way(self, Request* request) noexcept:
+        return request.racks_tried < self.table.racks or (
+            request.put_off >= self.table.racks and not request.is_forced)
 
     cdef int to_all_nodes(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1:
         """Every node of every datacenter; this node's datastore answers."""
@@ -499,7 +503,7 @@ cdef class Fanout(Writes):
             request = slot.request
             if request != NULL and (
                     request.mode == PLAN_EFFECT
-                    or (request.mode == PLAN_ONE_READ and request.racks_tried < self.table.racks)
+                    or (request.mode == PLAN_ONE_READ and self.has_way(request))
                     or (request.mode == PLAN_ONE_WRITE and slot.rack == request.primary and request.pending > 1)
                     or (request.mode == PLAN_ONE_WRITE and slot.rack == request.primary and request.has_reserve)
                     or (request.mode == PLAN_ONE_WRITE and slot.rack != request.primary and request.has_reserve

@@ -137,6 +137,37 @@ async def test_a_stop_that_a_timer_sees_first_is_one_too(stage: ReplicaStage) ->
     assert stops == [True]
 
 
+async def test_a_node_that_stood_still_does_not_take_others_for_silent(tmp_path: Path) -> None:
+    """Their replies may lie in its sockets; its own value is older than theirs."""
+    async with ReplicaStage.open(tmp_path, peer_silence_ms=50) as stage:
+        stage.path.set_on_stall(lambda: stage.path.set_catching_up(Missing.WRITES), 50)
+        client = await stage.client()
+        client.send("SET", "k", "v")
+        await stage.store.request()
+        stage.store.reply(b"+OK\r\n")
+        assert await client.reply() == b"OK"
+        frames = [await peer.request() for peer in stage.peers]
+        end_s = time.monotonic() + 0.1
+        while time.monotonic() < end_s:  # the whole process is this one: it stands still
+            pass
+        for peer, frame in zip(stage.peers, frames, strict=True):
+            peer.reply(frame, b"+OK\r\n")
+        assert await served_by(stage, client) is stage.peers[0]
+
+
+async def test_an_old_value_is_not_waited_for_until_silent_racks_are_due(tmp_path: Path) -> None:
+    """This node's datastore lacks little, the others stand still."""
+    async with ReplicaStage.open(tmp_path, peer_silence_ms=50) as stage:
+        stage.path.set_catching_up(Missing.WRITES)
+        client = await stage.client()
+        client.send("GET", "k")
+        for peer in stage.peers:
+            await peer.request()
+        await stage.store.request()
+        stage.store.reply(b"$3\r\nold\r\n")
+        assert await client.reply() == b"old"
+
+
 @pytest.mark.parametrize("missing", [Missing.WRITES, Missing.EVERYTHING])
 async def test_a_read_of_a_quorum_is_served_when_every_rack_is_catching_up(tmp_path: Path, missing: Missing) -> None:
     async with ReplicaStage.open(tmp_path, read_level=Consistency.DC_QUORUM) as stage:
