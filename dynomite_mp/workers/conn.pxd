@@ -79,6 +79,7 @@ cdef class Conn:
     cdef bint is_eof                # the other side has sent its last byte
     cdef bint has_ended             # edge-triggered: so epoll has said; what came before is not all read yet
     cdef bint send_blocked          # a partial send: EPOLLOUT armed
+    cdef bint is_last               # the socket is closed behind what is sent now: both shall arrive together
     cdef bint keeps_sent            # sent bytes stay in outbuf until the subclass consumes them
     cdef size_t kept                # of the bytes in outbuf: sent
     cdef bint reads_much            # the last read filled the room it had: give the next one more

@@ -81,6 +81,7 @@ cdef extern from "<sys/socket.h>" nogil:
     enum:
         MSG_NOSIGNAL
         MSG_DONTWAIT
+        MSG_MORE
     ssize_t c_recv "recv"(int fd, void* buf, size_t n, int flags)
     ssize_t c_send "send"(int fd, const void* buf, size_t n, int flags)
 
@@ -475,7 +476,8 @@ cdef class Conn:
                 self.update_mask()
             self.after_flush()
             return
-        sent = c_send(self.fd, buf_ptr(self.sendbuf) + skip, n, MSG_NOSIGNAL | MSG_DONTWAIT)
+        sent = c_send(self.fd, buf_ptr(self.sendbuf) + skip, n,
+                      MSG_NOSIGNAL | MSG_DONTWAIT | (MSG_MORE if self.is_last else 0))
         if sent < 0:
             error = c_errno
         if sent < 0:

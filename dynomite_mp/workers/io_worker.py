@@ -251,9 +251,8 @@ class IoWorker(Worker):
         for listener in self._listeners:
             listener.close()
         end = self._loop.time() + deadline_s
-        if not self.is_orphan:  # then nobody is left to take what more they would write
-            self._path.part()
-            await self._until_no_clients(min(end, self._loop.time() + PART_S))
+        self._path.part()
+        await self._until_no_clients(min(end, self._loop.time() + PART_S))
         self._path.begin_drain()
         await self._until_no_clients(end)
         await self._mesh.settle(min(end, self._loop.time() + COPIES_S))
