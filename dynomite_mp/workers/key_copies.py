@@ -30,7 +30,7 @@ from typing import Any, Final
 from dynomite_mp.cluster.key_sources import KEEP, Known, Sources, all_disordered, choose, is_contained, is_first
 from dynomite_mp.errors import DynomiteError
 from dynomite_mp.ipc.counters import SlabWriter
-from dynomite_mp.proto.dnode import EXTENSION_FORCE_READ
+from dynomite_mp.proto.dnode import EXTENSION_FORCE_READ, EXTENSION_LOCAL_ONLY
 from dynomite_mp.proto.dnode_frames import ExtensionFields, pack_extension
 from dynomite_mp.proto.requests import request
 from dynomite_mp.workers.key_values import KeyValue, bulk_of, commands_for, known_of
@@ -48,6 +48,7 @@ VALUES_MS: Final = 2000
 RETRY_S: Final = 0.02
 LOOK_AGAIN_S: Final = (0.5, 1, 2, 4, 8, 16)  # at a key of which nobody could say yet in which order it was written
 FORCED: Final = pack_extension(ExtensionFields(flags=EXTENSION_FORCE_READ))
+AS_IT_IS: Final = pack_extension(ExtensionFields(flags=EXTENSION_LOCAL_ONLY))  # even if writes of the key wait there
 HELD_S: Final = 1.0
 ASKED_S: Final = 5.0
 APPLIED_S: Final = 5.0
@@ -404,7 +405,7 @@ class KeyCopies:
         for key in keys:
             question = request(b"DYNO", b"KEY", key)
             payloads += [question, request(b"PEXPIRETIME", key), request(b"DUMP", key), question]
-        extensions = [FORCED] * len(payloads) if is_last else None
+        extensions = [FORCED if is_last else AS_IT_IS] * len(payloads)
         replies = [
             reply
             for reply, _ in await self._calls.ask_many(address, payloads, extensions=extensions, timeout_ms=VALUES_MS)
