@@ -2,8 +2,7 @@
 
     lane of a replica        the replica compares what it owns with the other racks of the datacenter
     queue of a datacenter    every node of one of its racks compares what it owns, with all datacenters
-
-Who lacks something is told to those who compare: where no stamps are left, it decides (cluster.repair.judge).
+    whoever compares         asks all nodes who lacks something: where no stamps are left, that decides
 
 What it is not: it does not say when a lane is DIRTY (hint_log.py), and compares nothing itself (repair_rounds.py).
 
@@ -25,13 +24,14 @@ log = logging.getLogger("dynomite_mp.replication")
 
 AGAIN_S: Final = 5.0
 COMPARE_VERB: Final = "compare"
+LACKING_VERB: Final = "lacking"
 
 
 class DirtyLanes:
-    """One a replication process. `compare(datacenters, who lacks writes)` is this node's own verb."""
+    """One a replication process. `compare(datacenters)` is this node's own verb."""
 
     def __init__(
-        self, hints: HintLanes, calls: Asker, compare: Callable[[Sequence[str], Sequence[str]], Awaitable[list[Any]]]
+        self, hints: HintLanes, calls: Asker, compare: Callable[[Sequence[str]], Awaitable[list[Any]]]
     ) -> None:
         self._hints = hints
         self._calls = calls
@@ -50,6 +50,10 @@ class DirtyLanes:
     def lacking(self) -> set[str]:
         """Addresses of replicas that may lack writes of which this node kept no record."""
         return who_lacks(self._topology, self._dirty()) if self._topology is not None else set()
+
+    async def on_lacking(self) -> list[str]:
+        """The verb."""
+        return sorted(self.lacking())
 
     def _dirty(self) -> list[str]:
         return [name for name, one in self._hints.logs().items() if one.dirty_reason]
@@ -89,11 +93,10 @@ class DirtyLanes:
             log.info("%s: clean again, all that it had missed is mended", name)
 
     async def _ask(self, node: Node, datacenters: Sequence[str]) -> list[Any]:
-        lacking = sorted(self.lacking())
         if node.is_local:
-            return await self._compare(datacenters, lacking)
+            return await self._compare(datacenters)
         answer: list[Any] = await self._calls.call(
-            node.address, COMPARE_VERB, list(datacenters), lacking, timeout_ms=HOUR_MS
+            node.address, COMPARE_VERB, list(datacenters), timeout_ms=HOUR_MS
         )
         return answer
 

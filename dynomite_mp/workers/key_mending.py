@@ -93,7 +93,7 @@ class KeyMending:
         self._token_of = token_of
         self._mend = mend
         self._settle_s = settle_s
-        self._lacking = lacking
+        self.lacking = set(lacking)
         self.found = Found()
 
     async def run(self, suspects: Sequence[bytes]) -> None:
@@ -114,7 +114,7 @@ class KeyMending:
             now = await self._states(suspects)
             open_keys = []
             for key in suspects:
-                stale = judge(now[key], self._lacking)
+                stale = judge(now[key], self.lacking)
                 if stale and (now[key] == before.get(key) or look == LOOKS_MAX - 1):
                     divergent[key] = stale
                 elif stale:
@@ -160,7 +160,7 @@ class KeyMending:
             for part in parts(keys, KEYS_PER_CALL):
                 await self.attempt(address, self._mend(stale, part, fresh), forever=False)
         now = await self._states(list(divergent))
-        self.found.keys_mended += sum(not judge(states, self._lacking) for states in now.values())
+        self.found.keys_mended += sum(not judge(states, self.lacking) for states in now.values())
 
     # ---- asking
 

@@ -73,7 +73,7 @@ class RepairRounds:
         self._next_round_ms = 0
         self._row: RepairRow | None = None
         self._read_before = 0
-        self.lacking: Callable[[], Collection[str]] = frozenset  # replicas that this node knows to lack writes
+        self.lacking: Callable[[], Collection[str]] = frozenset  # addresses of replicas
 
     def swap(self, topology: Topology) -> None:
         self._topology = topology
@@ -100,12 +100,11 @@ class RepairRounds:
             if now_ms >= self._next_round_ms:
                 self._next_round_ms = now_ms + self._settings.interval_ms
 
-    async def compare(self, datacenters: Sequence[str], lacking: Collection[str] = ()) -> list[Any]:
-        """The verb: with all replicas in these datacenters, those of addresses in `lacking` being known to lack writes.
-        [keys left different, why some replicas were left out]."""
+    async def compare(self, datacenters: Sequence[str]) -> list[Any]:
+        """The verb: with all replicas in these datacenters. [keys left different, why some replicas were left out]."""
         while self._task is not None:
             await asyncio.wait((self._task,))
-        task = self._begin(f"dirty-{time.monotonic_ns() // 1_000_000}", DIRTY, datacenters, lacking)
+        task = self._begin(f"dirty-{time.monotonic_ns() // 1_000_000}", DIRTY, datacenters)
         if task is None:
             raise RepairError("this node does not know the cluster yet")
         state, found, text = await asyncio.shield(task)
@@ -125,9 +124,7 @@ class RepairRounds:
 
     # ---- one run
 
-    def _begin(
-        self, run: str, why: str, datacenters: Sequence[str] = (), lacking: Collection[str] = ()
-    ) -> asyncio.Task[Outcome] | None:
+    def _begin(self, run: str, why: str, datacenters: Sequence[str] = ()) -> asyncio.Task[Outcome] | None:
         """None while another one runs."""
         if self._task is not None or self._topology is None:
             return None
@@ -141,7 +138,7 @@ class RepairRounds:
         self._read_before = self._trees.keys_read
         self._comparison = Comparison(
             f"{local.address}/{run}", local, peers, self._trees, self._calls, self._token_of,
-            compared=compared, lacking={*lacking, *self.lacking()}, rate=self._settings.rate, mend=self._mend,
+            compared=compared, lacking=self.lacking(), rate=self._settings.rate, mend=self._mend,
         )  # fmt: skip
         self._slab.count("repair_runs")
         self._task = asyncio.get_running_loop().create_task(self._run(self._comparison, self._row))

@@ -63,11 +63,14 @@ class Cluster:
         self.trees = {node.address: DictTrees() for node in nodes}
         self.own = self.trees[self.local.address]
         self.dead: set[str] = set()
+        self.lacking: dict[str, list[str]] = {}
         self.mended: list[tuple[str, bytes, tuple[str, ...]]] = []
 
     async def call(self, address: str, verb: str, *args: Any, timeout_ms: int = 0) -> Any:
         if address in self.dead:
             raise DynomiteError(f"{address} is dead")
+        if verb == "lacking":
+            return self.lacking.get(address, [])
         return await self.trees[address].verbs()[verb](*args)
 
     async def mend(self, address: str, keys: Sequence[bytes], sources: Sequence[str]) -> None:
@@ -222,6 +225,13 @@ def test_who_lacks_writes_is_mended_by_whoever_does_not(cluster: Cluster) -> Non
     others = [peer.address for peer in cluster.peers if token_of(key) in peer.ranges]
     cluster.run(lacking=others)
     assert sorted(cluster.mended) == sorted((address, key, (cluster.local.address,)) for address in others)
+    cluster.mended.clear()
+    cluster.put(key, KeyState())
+    holder = cluster.trees[others[1]].held[key] = KeyState(3)
+    cluster.lacking = {others[1]: [others[0], cluster.local.address]}
+    cluster.run()
+    assert sorted(cluster.mended) == sorted((address, key, (others[1],)) for address in (OWN, others[0]))
+    assert cluster.own.held[key] == holder
 
 
 def test_who_lacks_something_is_known_by_replica_and_by_datacenter() -> None:
