@@ -115,9 +115,16 @@ def choose(
     is_last: bool,
     earlier: Iterable[str] | None = None,
     is_lost: bool = False,
+    is_judged: bool = False,
 ) -> str | None:
     """The address to copy from. `is_last`: there is no more waiting for writes that are on their way to the others.
-    `is_lost`: this node may no longer have what it knows of."""
+    `is_lost`: this node may no longer have what it knows of. `is_judged`: these replicas' values were found to be
+    better than this node's; what is newer here than at all of them came later, or was not known then."""
+
+    def is_older(theirs: Known) -> bool:
+        """Of equal stamps a comparison has decided by the values, not by who wrote."""
+        return theirs.stamp < mine.stamp if is_judged else theirs.age < mine.age
+
     if not offers:
         return None
     is_common = earlier is None or not mine.is_disordered or all_disordered(mine, offers)
@@ -127,7 +134,7 @@ def choose(
         if is_first(mine, offers, earlier):
             return KEEP
     whole = [(address, theirs) for address, theirs in offers if not theirs.is_lacking]
-    if not is_lost and (whole or not mine.is_lacking):
+    if not is_lost and not is_judged and (whole or not mine.is_lacking):
         offers = whole  # what somebody has skipped, somebody else has
         if not offers:
             return KEEP if is_last else None
@@ -137,14 +144,14 @@ def choose(
         reverse=True,
     )
     for _place, (address, theirs) in ranked:
-        if theirs.age < mine.age and not is_lost:
+        if is_older(theirs) and not is_lost:
             break  # old writes that came late are not among the recent ones, but newer than theirs all the same
         if is_contained(mine, theirs):
             return address if is_last or is_common or not theirs.is_disordered else None
     address, newest = ranked[0][1]
     if not is_last:
         return None
-    return KEEP if mine.age > newest.age else address
+    return KEEP if is_older(newest) else address
 
 
 class Sources:

@@ -18,7 +18,7 @@ stale.
 import hashlib
 import struct
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -232,17 +232,25 @@ class Descent:
 # ---- the judgement ---------------------------------------------------------------------------------------------------
 
 
-def judge(replicas: Mapping[str, KeyState]) -> tuple[str, ...]:
+def judge(replicas: Mapping[str, KeyState], lacking: Container[str] = ()) -> tuple[str, ...]:
     """The stale replicas of a key, none when all are equal. Replicas are named, in the order of their racks.
 
     The newest stamp wins. Where several have it, or none has one, most of them win; then one that has the key before
     one that has not, as nothing here may lose data; then the first.
+
+    Where no stamp is left, those that are known to lack writes (`lacking`) have no vote. If that is said of all, each
+    may have what the others lack: one that has the key comes first, and then most of them.
     """
     if not replicas:
         return ()
     newest = max(state.stamp for state in replicas.values())
-    candidates = [state for state in replicas.values() if state.stamp == newest]
-    winner = max(candidates, key=lambda state: (_agreeing(state, candidates), state.digest != ABSENT))
+    candidates = {name: state for name, state in replicas.items() if state.stamp == newest}
+    voters = [state for name, state in candidates.items() if newest or name not in lacking]
+    if voters:
+        winner = max(voters, key=lambda state: (_agreeing(state, voters), state.digest != ABSENT))
+    else:
+        voters = list(candidates.values())
+        winner = max(voters, key=lambda state: (state.digest != ABSENT, _agreeing(state, voters)))
     return tuple(name for name, state in replicas.items() if not state.equals(winner))
 
 

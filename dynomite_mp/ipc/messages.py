@@ -68,6 +68,7 @@ SHARD_WRITE: Final = 0x62
 LANE_WATCH: Final = 0x65
 LANE_EMPTY: Final = 0x66
 FAR_C_NODES: Final = 0x67
+KEY_ASK: Final = 0x68
 PING_PROBE: Final = 0x70
 
 _ROWS = (
@@ -253,7 +254,7 @@ _ROWS = (
         "io > replication",
         ("copy_id", "rows"),
         1,
-        "the keys of a KEY_HOLD that are held here; a row is [key, what the write table knows of it]",
+        "the keys of a KEY_HOLD that are held here, or those of a KEY_ASK; a row is [key, what is known of its writes]",
         with_sender=True,
     ),
     Message(
@@ -271,6 +272,14 @@ _ROWS = (
         ("copy_id", "keys"),
         1,
         "writes of these keys wait from now on; every io worker takes those of its shard",
+    ),
+    Message(
+        KEY_ASK,
+        "key_ask",
+        "replication > io",
+        ("copy_id", "keys"),
+        1,
+        "what is known of these keys is told (KEY_HELD) and nothing waits; every io worker tells those of its shard",
     ),
     Message(
         KEY_APPLY,

@@ -80,7 +80,7 @@ _REPORT = (messages.EVENT, messages.PING_PROBE)
 _TOPOLOGY = (messages.TOPOLOGY, messages.PING_PROBE)
 _LINKS = (messages.LINK_STATE, messages.PING_PROBE)
 _LEAD = (messages.LEAD_READY, messages.LEADING_SEEN)
-_KEYS = (messages.KEY_HOLD, messages.KEY_APPLY, messages.KEY_RELEASE, messages.NODE_RETURN,
+_KEYS = (messages.KEY_HOLD, messages.KEY_ASK, messages.KEY_APPLY, messages.KEY_RELEASE, messages.NODE_RETURN,
          messages.LANE_EMPTY)
 _KEYS_BACK = (messages.KEY_HELD, messages.KEY_APPLIED, messages.NODE_EVENT, messages.LANE_WATCH)
 _SHARD = (messages.SHARD_REQUEST, messages.SHARD_WRITE, messages.SHARD_REPLY, messages.PING_PROBE)

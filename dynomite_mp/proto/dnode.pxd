@@ -94,7 +94,7 @@ cpdef enum:                     # Extension.flags
     EXTENSION_NOT_EXECUTED = 8  # reply: the request never reached the datastore; it counts as missed
     EXTENSION_STALE = 16        # reply: skipped, a newer write is there; stamp is that write's, if known
     EXTENSION_CATCHING_UP = 32  # reply to a write: counted from a value that may lack earlier writes
-    EXTENSION_FORCE_READ = 64   # request: read although you are catching up
+    EXTENSION_FORCE_READ = 64   # request: read although you are catching up; reply: I lack little, you may ask so
     EXTENSION_LATER = 128       # request: the reply may leave its order; reply: the place of one that comes by itself
 
     EXTENSION_LEVEL_SHIFT = 16  # request with EXTENSION_LEAD: two bits, the consistency that the client asks for

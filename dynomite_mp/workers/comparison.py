@@ -4,6 +4,7 @@ mended.
     own SCAN, and `digest` at every peer at once          a tree for each pair
     Descent, `digest_nodes`                               the leaves that differ, 16 children a step
     own SCAN, and `keys_of_bucket`                        the keys in them that differ: suspects
+    `lacking` at every peer                               who is known to have missed writes
     KeyMending                                            of the suspects those that differ for good are mended
 
 What it is not: it does not choose when to compare, nor with whom (repair_rounds.py).
@@ -12,13 +13,15 @@ Invariant: a peer that cannot be compared leaves the comparison, and the others 
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from dynomite_mp.cluster.repair import LEAVES, Descent, HashTree, KeyState, differing_keys
 from dynomite_mp.errors import DynomiteError
 from dynomite_mp.workers.key_mending import Asker, Found, KeyMending, Mend, Peer, parts
 from dynomite_mp.workers.key_trees import PAGE_ROWS, KeyTrees
+from dynomite_mp.workers.peer_calls import UnknownVerbError
 
 SETTLE_S: Final = 0.5
 """Between two looks at a key: a write on its way has arrived by then."""
@@ -29,7 +32,7 @@ ROWS_PER_PASS: Final = 200_000
 
 class Comparison:
     """Made for one run. Trees are made with the `compared` peers only; all of them say what they have of a key that
-    differs."""
+    differs. `lacking`: what this node itself knows of replicas that have missed writes."""
 
     def __init__(
         self,
@@ -41,13 +44,14 @@ class Comparison:
         token_of: Callable[[bytes], int],
         *,
         compared: Iterable[str] | None = None,
+        lacking: Collection[str] = (),
         rate: int,
         mend: Mend | None,
     ) -> None:
         self._name = name
         self._trees = trees
         self._rate = rate
-        self._keys = KeyMending(local, peers, trees, calls, token_of, mend, settle_s=SETTLE_S)
+        self._keys = KeyMending(local, peers, trees, calls, token_of, mend, settle_s=SETTLE_S, lacking=lacking)
         self._compared = [peer.address for peer in peers] if compared is None else list(compared)
         self.found = self._keys.found
         self.found.peers = len(self._compared)
@@ -55,11 +59,24 @@ class Comparison:
     async def run(self) -> Found:
         leaves = await self._differing_leaves()
         for part in self._passes(leaves):
-            await self._keys.run(await self._suspects(part))
+            suspects = await self._suspects(part)
+            if suspects:  # asked now, not before: a replica may have come back meanwhile, with its own view of it
+                await asyncio.gather(*(self._ask_lacking(address) for address in list(self._keys.peers)))
+            await self._keys.run(suspects)
         for address in self._compared_peers():
             await self._keys.attempt(address, self._keys.call(address, "forget_tree", self._name))
         self.found.peers_done = len(self._compared_peers())
         return self.found
+
+    async def _ask_lacking(self, address: str) -> None:
+        """A replica that cannot be asked this is not judged either, but for one that does not know the question."""
+        answer = await self._keys.attempt(address, self._lacking_at(address))
+        self._keys.lacking.update(answer or ())
+
+    async def _lacking_at(self, address: str) -> list[str]:
+        with contextlib.suppress(UnknownVerbError):
+            return list(await self._keys.call(address, "lacking"))
+        return []
 
     def _compared_peers(self) -> dict[str, Peer]:
         """Without those left out."""

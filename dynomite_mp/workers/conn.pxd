@@ -27,7 +27,8 @@ cdef class PollSet:
     cdef list graveyard             # closed in this turn, freed at its end
     cdef dict conns                 # fd -> Conn: the one strong reference
     cdef uint64_t now_ns            # CLOCK_MONOTONIC, read once a turn
-    cdef uint64_t stalled_ns        # when the clock was last found to have jumped: the process had been stopped
+    cdef uint64_t stalled_ns        # when this process, or its datastore, was last found to have been stopped
+    cdef uint64_t awake_ns          # when this process had last been stopped: nobody has been heard before
     cdef uint64_t turns
     cdef uint64_t busy_ns
     cdef object schedule_turn       # () -> None: run turn() once more soon
@@ -79,6 +80,7 @@ cdef class Conn:
     cdef bint is_eof                # the other side has sent its last byte
     cdef bint has_ended             # edge-triggered: so epoll has said; what came before is not all read yet
     cdef bint send_blocked          # a partial send: EPOLLOUT armed
+    cdef bint is_last               # the socket is closed behind what is sent now: both shall arrive together
     cdef bint keeps_sent            # sent bytes stay in outbuf until the subclass consumes them
     cdef size_t kept                # of the bytes in outbuf: sent
     cdef bint reads_much            # the last read filled the room it had: give the next one more

@@ -81,6 +81,7 @@ cdef extern from "<sys/socket.h>" nogil:
     enum:
         MSG_NOSIGNAL
         MSG_DONTWAIT
+        MSG_MORE
     ssize_t c_recv "recv"(int fd, void* buf, size_t n, int flags)
     ssize_t c_send "send"(int fd, const void* buf, size_t n, int flags)
 
@@ -132,7 +133,7 @@ cdef class PollSet:
         clock_gettime(CLOCK_MONOTONIC, &ts)
         self.now_ns = <uint64_t>ts.tv_sec * 1000000000 + <uint64_t>ts.tv_nsec
         if self.now_ns - before > STALL_NS:
-            self.stalled_ns = self.now_ns
+            self.stalled_ns = self.awake_ns = self.now_ns
         return self.now_ns
 
     cdef int add(self, Conn conn, uint32_t events) except -1:
@@ -482,7 +483,8 @@ cdef class Conn:
                 self.update_mask()
             self.after_flush()
             return
-        sent = c_send(self.fd, buf_ptr(self.sendbuf) + skip, n, MSG_NOSIGNAL | MSG_DONTWAIT)
+        sent = c_send(self.fd, buf_ptr(self.sendbuf) + skip, n,
+                      MSG_NOSIGNAL | MSG_DONTWAIT | (MSG_MORE if self.is_last else 0))
         if sent < 0:
             error = c_errno
         if sent < 0:

@@ -2,6 +2,7 @@
 
     lane of a replica        the replica compares what it owns with the other racks of the datacenter
     queue of a datacenter    every node of one of its racks compares what it owns, with all datacenters
+    whoever compares         asks all nodes who lacks something: where no stamps are left, that decides
 
 What it is not: it does not say when a lane is DIRTY (hint_log.py), and compares nothing itself (repair_rounds.py).
 
@@ -23,6 +24,7 @@ log = logging.getLogger("dynomite_mp.replication")
 
 AGAIN_S: Final = 5.0
 COMPARE_VERB: Final = "compare"
+LACKING_VERB: Final = "lacking"
 
 
 class DirtyLanes:
@@ -45,10 +47,21 @@ class DirtyLanes:
         if self._task is not None:
             self._task.cancel()
 
+    def lacking(self) -> set[str]:
+        """Addresses of replicas that may lack writes of which this node kept no record."""
+        return who_lacks(self._topology, self._dirty()) if self._topology is not None else set()
+
+    async def on_lacking(self) -> list[str]:
+        """The verb."""
+        return sorted(self.lacking())
+
+    def _dirty(self) -> list[str]:
+        return [name for name, one in self._hints.logs().items() if one.dirty_reason]
+
     def tick(self) -> None:
         """Once a second."""
         now_s = asyncio.get_running_loop().time()
-        dirty = [name for name, one in self._hints.logs().items() if one.dirty_reason]
+        dirty = self._dirty()
         if dirty and self._topology is not None and self._task is None and now_s >= self._again_s:
             self._task = asyncio.get_running_loop().create_task(self._mend(self._topology, dirty))
 
@@ -96,3 +109,10 @@ def who_compares(topology: Topology, name: str) -> tuple[list[Node], list[str]]:
         return list(datacenter.racks[0].nodes), []
     here = topology.local_dc
     return [node for rack in here.racks for node in rack.nodes if node.address == name], [here.name]
+
+
+def who_lacks(topology: Topology, names: Sequence[str]) -> set[str]:
+    """The addresses of these replicas, and of all nodes of these datacenters."""
+    far = {dc.name: dc for dc in topology.datacenters}
+    found = {name for name in names if name not in far}
+    return found.union(node.address for name in names if name in far for rack in far[name].racks for node in rack.nodes)

@@ -41,7 +41,6 @@ cdef class Fanout(Writes):
     cdef int lead_outcome(self, Request* request, int rack, int what, const char* reply, size_t reply_len,
                           const char* p, size_t n) except -1
     cdef int read_next(self, Request* request, const CommandRow* row, const char* p, size_t n, bint is_first) except -1
-    cdef bint may_read_on(self, Request* request) noexcept
     cdef int to_all_nodes(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1
     cdef int copy_to_racks(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1
     cdef int to_each_rack(self, Request* request, const CommandRow* row, const char* p, size_t n,

@@ -142,7 +142,7 @@ cdef class Fanout(Writes):
         then they have to answer (put_off)."""
         cdef int taken, rack
         while self.may_read_on(request):
-            rack = (self.table.my_rack + request.racks_tried) % self.table.racks
+            rack = (self.table.my_rack + request.read_from + request.racks_tried) % self.table.racks
             taken = self.to_node(request, rack, row, p, n, is_first)
             if taken == HOLD:
                 return HOLD
@@ -157,13 +157,6 @@ cdef class Fanout(Writes):
             request.remote_pending = 0
         self.fail(request, request.error_code)
         return REFUSED
-
-    cdef bint may_read_on(self, Request* request) noexcept:
-        """Whether a rack is left that a read may go to."""
-        if request.racks_tried >= self.table.racks and request.put_off >= self.table.racks and not request.is_forced:
-            request.is_forced = True
-            request.racks_tried = 0
-        return request.racks_tried < self.table.racks
 
     cdef int to_all_nodes(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1:
         """Every node of every datacenter; this node's datastore answers."""
@@ -274,9 +267,8 @@ cdef class Fanout(Writes):
         cdef Slot* slot
         if (self.node_state != STATE_NORMAL or self.is_catching_up) and not self.state_allows(request):
             return DOWN
-        if self.holds_keys and request.is_write and self.hold_write(request, rack, row, p, n):
-            request.is_late = True
-            return TAKEN
+        if self.holds_keys and self.meets_hold(request, rack, row, p, n):
+            return TAKEN if request.is_write else DOWN
         if conn is None:
             if self.connect_on_demand is not None and may_hold:
                 self.connect_on_demand()
@@ -316,7 +308,7 @@ cdef class Fanout(Writes):
         if request.mode == PLAN_LOCAL:
             self.complete(request, b"+OK\r\n", 5)
         else:
-            self.doubt(request, rack)               # what the reply should be is not known here
+            self.guess(request, rack)
             self.outcome(request, rack, OUT_GOOD, b"+OK\r\n", 5, NULL, 0)
         return TAKEN
 
@@ -328,7 +320,7 @@ cdef class Fanout(Writes):
             return False
         if self.is_catching_up and not request.is_write and not request.is_forced:
             request.error_code = E_STATE
-            self.put_off(request, self.is_catching_up)
+            self.put_off(request, self.is_catching_up, self.table.my_rack)
             return False
         return True
 
@@ -404,7 +396,7 @@ cdef class Fanout(Writes):
                 what = OUT_UNREACHABLE
                 request.error_code = E_DATASTORE_DOWN
                 if says_state(p, n):
-                    request.put_off += 1
+                    self.put_off_by(request, conn, slot.rack)
         elif request.group == GROUP_RESP3 and n and p[0] != c"+" and p[0] != c":" and answers_in_resp2(conn):
             shaped = reshape_frame(request.command, buf_ptr(&conn.outbuf)[slot.head_len:slot.size], p[:n])
             p, n = shaped, len(shaped)
@@ -500,7 +492,7 @@ cdef class Fanout(Writes):
             request = slot.request
             if request != NULL and (
                     request.mode == PLAN_EFFECT
-                    or (request.mode == PLAN_ONE_READ and request.racks_tried < self.table.racks)
+                    or (request.mode == PLAN_ONE_READ and self.has_way(request))
                     or (request.mode == PLAN_ONE_WRITE and slot.rack == request.primary and request.pending > 1)
                     or (request.mode == PLAN_ONE_WRITE and slot.rack == request.primary and request.has_reserve)
                     or (request.mode == PLAN_ONE_WRITE and slot.rack != request.primary and request.has_reserve
@@ -602,11 +594,11 @@ cdef class Fanout(Writes):
             request.primary_failed = True
             if request.has_reserve and not request.is_reserve_weak:
                 return self.use_reserve(request)
-            if what == OUT_GOOD:                    # of replies that may be wrong, what this node itself knows
+            if what == OUT_GOOD and not self.is_worse(request):     # of wrong ones, what this node itself knows
                 self.keep_reserve(request, reply, n)
                 request.is_reserve_weak = True
         elif what == OUT_GOOD or (what == OUT_ERROR and not request.has_reserve):
-            is_weak = request.pending != 0 and rack < 64 and request.doubtful_racks >> rack & 1
+            is_weak = self.is_weak(request, rack)
             if request.primary_failed and not is_weak:
                 return self.complete(request, reply, n)
             if not request.has_reserve:

@@ -294,6 +294,7 @@ cdef class HintLog:
             return 0
         if at_ms < self.retry_ms:
             self.lost += 1
+            self.mark_dirty(DISK, at_ms)            # anew: a comparison may have ended since the disk refused
             return 0
         payload_crc = crc32(p, n)
         own_crc = head_crc(length, at_ms, payload_crc, self.end)

@@ -251,9 +251,8 @@ class IoWorker(Worker):
         for listener in self._listeners:
             listener.close()
         end = self._loop.time() + deadline_s
-        if not self.is_orphan:  # then nobody is left to take what more they would write
-            self._path.part()
-            await self._until_no_clients(min(end, self._loop.time() + PART_S))
+        self._path.part()
+        await self._until_no_clients(min(end, self._loop.time() + PART_S))
         self._path.begin_drain()
         await self._until_no_clients(end)
         await self._mesh.settle(min(end, self._loop.time() + COPIES_S))
@@ -327,6 +326,9 @@ class IoWorker(Worker):
     def on_key_hold(self, copy_id: int, keys: list[bytes]) -> None:
         held = self._path.hold_keys(copy_id, keys)
         self.proxies.replication.key_held(copy_id, [(key, self._path.key_known(key)) for key in held])
+
+    def on_key_ask(self, copy_id: int, keys: list[bytes]) -> None:
+        self.proxies.replication.key_held(copy_id, self._path.keys_known(keys))
 
     def on_key_apply(self, copy_id: int, rows: list[tuple[bytes, Any, list[bytes]]]) -> None:
         for key, known, commands in rows:

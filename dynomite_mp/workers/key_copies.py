@@ -30,7 +30,7 @@ from typing import Any, Final
 from dynomite_mp.cluster.key_sources import KEEP, Known, Sources, all_disordered, choose, is_contained, is_first
 from dynomite_mp.errors import DynomiteError
 from dynomite_mp.ipc.counters import SlabWriter
-from dynomite_mp.proto.dnode import EXTENSION_FORCE_READ
+from dynomite_mp.proto.dnode import EXTENSION_FORCE_READ, EXTENSION_LOCAL_ONLY
 from dynomite_mp.proto.dnode_frames import ExtensionFields, pack_extension
 from dynomite_mp.proto.requests import request
 from dynomite_mp.workers.key_values import KeyValue, bulk_of, commands_for, known_of
@@ -48,7 +48,9 @@ VALUES_MS: Final = 2000
 RETRY_S: Final = 0.02
 LOOK_AGAIN_S: Final = (0.5, 1, 2, 4, 8, 16)  # at a key of which nobody could say yet in which order it was written
 FORCED: Final = pack_extension(ExtensionFields(flags=EXTENSION_FORCE_READ))
+AS_IT_IS: Final = pack_extension(ExtensionFields(flags=EXTENSION_LOCAL_ONLY))  # even if writes of the key wait there
 HELD_S: Final = 1.0
+ASKED_S: Final = 5.0
 APPLIED_S: Final = 5.0
 
 
@@ -60,11 +62,15 @@ class CopyError(DynomiteError):
         self.keys = keys
 
 
+class UnknownError(DynomiteError):
+    """What this node knows of keys could not be found out."""
+
+
 @dataclass(slots=True)
 class _Batch:
     """One copy under way: what the io workers have said."""
 
-    waiting: int  # io workers that have not answered KEY_HOLD
+    waiting: int  # io workers that have not answered KEY_HOLD or KEY_ASK
     held: dict[bytes, Known] = field(default_factory=dict)
     holder: dict[bytes, int] = field(default_factory=dict)  # io worker of a held key
     results: dict[bytes, bytes] = field(default_factory=dict)
@@ -165,24 +171,25 @@ class KeyCopies:
         return future
 
     async def known(self, keys: Sequence[bytes]) -> dict[bytes, Known]:
-        """What the write tables of this node know of keys: they are held for the moment that it takes to ask."""
+        """What the write tables of this node know of each of these keys; nothing of them waits. UnknownError, if that
+        cannot be told now: it is not the same as to know nothing."""
         found: dict[bytes, Known] = {}
         for start in range(0, len(keys), BATCH):
-            asked = [key for key in keys[start : start + BATCH] if key not in self._under_way]
+            asked = list(keys[start : start + BATCH])
             copy_id = next(self._ids)
             batch = self._batches[copy_id] = _Batch(self._io_workers)
             try:
                 for index in range(self._io_workers):
-                    self._io(index).key_hold(copy_id, asked)
-                async with asyncio.timeout(HELD_S):
+                    self._io(index).key_ask(copy_id, asked)
+                async with asyncio.timeout(ASKED_S):
                     await batch.all_held.wait()
-                found |= batch.held
             except TimeoutError:
-                log.warning("an io worker does not say what it knows of %d keys", len(asked))
+                raise UnknownError(f"an io worker does not say what it knows of {len(asked)} keys") from None
             finally:
                 del self._batches[copy_id]
-                for index in range(self._io_workers):
-                    self._io(index).key_release(copy_id)
+            if len(batch.held) < len(set(asked)):
+                raise UnknownError("the io workers do not say of some keys what they know")
+            found |= batch.held
         return found
 
     # ---- batches
@@ -265,8 +272,14 @@ class KeyCopies:
         followers: dict[str, list[bytes]] = {}
         why = "no source answers"
         for key, mine in held.items():
-            is_lost = key in self._lost or key in self._given
-            address = choose(mine, offers.get(key, []), is_last=is_last, earlier=earlier, is_lost=is_lost)
+            address = choose(
+                mine,
+                offers.get(key, []),
+                is_last=is_last,
+                earlier=earlier,
+                is_lost=key in self._lost,
+                is_judged=key in self._given,
+            )
             if address is not None or is_last:
                 self._note_doubt(key, mine, dict(offers.get(key, [])).get(address or ""))
             if address == KEEP:
@@ -392,7 +405,7 @@ class KeyCopies:
         for key in keys:
             question = request(b"DYNO", b"KEY", key)
             payloads += [question, request(b"PEXPIRETIME", key), request(b"DUMP", key), question]
-        extensions = [FORCED] * len(payloads) if is_last else None
+        extensions = [FORCED if is_last else AS_IT_IS] * len(payloads)
         replies = [
             reply
             for reply, _ in await self._calls.ask_many(address, payloads, extensions=extensions, timeout_ms=VALUES_MS)

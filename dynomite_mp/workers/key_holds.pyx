@@ -4,15 +4,16 @@ What it is: the io worker's part of a key copy (workers.key_copies). While a key
 client, of another node, of another io worker - stands in a queue here instead of going to the datastore. When the
 copy has come, the commands that make the key equal to it go first, then what was held, in its order.
 
-    replication --KEY_HOLD--> hold_keys        write of a held key --> to_datastore --> hold_write: queued here
+    replication --KEY_HOLD--> hold_keys        write of a held key --> to_datastore --> meets_hold: queued here
                 <-KEY_HELD---                                                              |
                 --KEY_APPLY-> apply_key --> datastore: RESTORE key ... REPLACE             v
                 <-KEY_APPLIED------------------ its reply              then the held writes, as if they came now
 
 Which of the held writes the copy contains already, the write table knows when they go on.
 
-What it is not: it fetches nothing and does not know whether a copy is right. Reads of a held key are not held: they see
-the value of before.
+A read of a key that has writes in the queue goes to another rack: one of these may have acknowledged them.
+
+What it is not: it fetches nothing and does not know whether a copy is right. Reads are not held.
 
 Invariants:
 - a hold ends, at the latest after HOLD_NS or when it has grown to HELD_BYTES: then without a copy;
@@ -20,11 +21,12 @@ Invariants:
 - while nothing is held this costs the data path one comparison a write.
 """
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from dynomite_mp.cluster.route cimport PLAN_LOCAL
+from dynomite_mp.cluster.route cimport PLAN_LEAD, PLAN_LOCAL, PLAN_ONE_WRITE
 from dynomite_mp.proto.command_lookup cimport KEYS_NONE, CommandRow, command_lookup, command_row
+from dynomite_mp.proto.dnode cimport EXTENSION_LOCAL_ONLY
 from dynomite_mp.proto.resp cimport (
     FRAME_OK, KeyWalk, RequestScan, Span, next_request, walk_key, walk_keys,
 )
@@ -37,6 +39,9 @@ from dynomite_mp.workers.request cimport (
 )
 from dynomite_mp.workers.source_conn cimport SourceConn
 from dynomite_mp.workers.write_order cimport order_bucket
+from dynomite_mp.workers.writes cimport MISSING_WRITES, NO_RACK
+
+from dynomite_mp.errors import WIRE_ERRORS
 
 cdef enum:
     RECENT_MS = 5000                # what is older has reached all replicas that can be reached
@@ -46,6 +51,8 @@ cdef enum:
     HELD_BYTES = 4194304            # of one key; also HELD_WRITES of it
 
     HELD_WRITES = 10000
+
+cdef uint16_t E_STATE = WIRE_ERRORS["state_forbids"].code
 
 
 cdef class HeldWrite:
@@ -81,8 +88,9 @@ cdef class KeyHolds(PeerService):
 
     # ---- from the data path
 
-    cdef bint hold_write(self, Request* request, int rack, const CommandRow* row, const char* p, size_t n) except -1:
-        """Whether this write waits for a copy of one of its keys; called only while a key is held."""
+    cdef bint meets_hold(self, Request* request, int rack, const CommandRow* row, const char* p, size_t n) except -1:
+        """Whether one of its keys waits for a copy; called only while a key is held. Of a write, which waits too, the
+        client hears from another rack while nobody reads here; a copy may take longer than the client has patience."""
         cdef RequestScan scan
         cdef KeyWalk walk
         cdef Span key
@@ -90,12 +98,19 @@ cdef class KeyHolds(PeerService):
         cdef KeyHold hold
         cdef HeldWrite write
         memset(&scan, 0, sizeof(RequestScan))
+        if not request.is_write and (self.table.racks < 2 or request.is_forced or request.mode >= PLAN_LEAD
+                                     or request.marks & EXTENSION_LOCAL_ONLY):
+            return False
         if row.key_kind == KEYS_NONE or next_request(p, n, &scan) != FRAME_OK or walk_keys(&walk, p, &scan, row) <= 0:
             return False
         while walk_key(&walk, &key, &index):
             hold = self.holds.get(p[key.off:key.off + key.len])
-            if hold is None or hold is self.passing:
+            if hold is None or hold is self.passing or not (request.is_write or hold.writes):
                 continue
+            if not request.is_write:
+                request.error_code = E_STATE
+                self.put_off(request, MISSING_WRITES, NO_RACK)
+                return True
             write = HeldWrite.__new__(HeldWrite)
             write.request = request
             write.row = row
@@ -106,6 +121,9 @@ cdef class KeyHolds(PeerService):
             hold.held_bytes += n
             if hold.held_bytes > HELD_BYTES or len(hold.writes) > HELD_WRITES:
                 self.give_up(hold)
+            request.is_late = True
+            if request.mode == PLAN_ONE_WRITE and self.is_catching_up:
+                request.primary_failed = True
             return True
         return False
 
@@ -130,6 +148,17 @@ cdef class KeyHolds(PeerService):
             self.holds[key] = hold
             mine.append(key)
         self.holds_keys = bool(self.holds)
+        return mine
+
+    def keys_known(self, keys):
+        cdef bytes key
+        cdef uint32_t token
+        cdef list mine = []
+        self.read_clock()
+        for key in keys:
+            self.token(key, len(key), &token)
+            if self.shard_of(token) == self.shard_index:
+                mine.append((key, self.key_known(key)))
         return mine
 
     def key_known(self, bytes key):

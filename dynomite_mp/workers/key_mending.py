@@ -13,7 +13,7 @@ still; a peer that cannot be asked is left out, named in `left_out`, and the oth
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -70,7 +70,8 @@ class Found:
 
 
 class KeyMending:
-    """Of one comparison, or of one bundle of reads. The replicas of a key are those whose ranges have its token."""
+    """Of one comparison, or of one bundle of reads. The replicas of a key are those whose ranges have its token;
+    `lacking` are those that are known to lack writes."""
 
     def __init__(
         self,
@@ -82,6 +83,7 @@ class KeyMending:
         mend: Mend | None,
         *,
         settle_s: float,
+        lacking: Collection[str] = (),
     ) -> None:
         self.peers = {peer.address: peer for peer in peers}
         self._local = local
@@ -91,6 +93,7 @@ class KeyMending:
         self._token_of = token_of
         self._mend = mend
         self._settle_s = settle_s
+        self.lacking = set(lacking)
         self.found = Found()
 
     async def run(self, suspects: Sequence[bytes]) -> None:
@@ -111,7 +114,7 @@ class KeyMending:
             now = await self._states(suspects)
             open_keys = []
             for key in suspects:
-                stale = judge(now[key])
+                stale = judge(now[key], self.lacking)
                 if stale and (now[key] == before.get(key) or look == LOOKS_MAX - 1):
                     divergent[key] = stale
                 elif stale:
@@ -157,7 +160,7 @@ class KeyMending:
             for part in parts(keys, KEYS_PER_CALL):
                 await self.attempt(address, self._mend(stale, part, fresh), forever=False)
         now = await self._states(list(divergent))
-        self.found.keys_mended += sum(not judge(states) for states in now.values())
+        self.found.keys_mended += sum(not judge(states, self.lacking) for states in now.values())
 
     # ---- asking
 

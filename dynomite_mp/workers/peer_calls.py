@@ -39,6 +39,7 @@ DONE: Final = 0
 FAILED: Final = 1
 PENDING: Final = 2
 
+NO_SUCH_VERB: Final = "no such verb"
 PENDING_MS = 200
 TICKETS_MAX = 10000
 ASK_MS = 5000
@@ -57,6 +58,10 @@ class CallError(DynomiteError):
 
 class CNodeError(CallError):
     """The node is one of C Dynomite: it has no replication process to call."""
+
+
+class UnknownVerbError(CallError):
+    """The node does not know the question: it is of an older version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +189,8 @@ class PeerCalls:
             if status == DONE:
                 return value
             if status == FAILED:
-                raise CallError(f"{address}: {verb}: {value}")
+                kind = UnknownVerbError if str(value).startswith(NO_SUCH_VERB) else CallError
+                raise kind(f"{address}: {verb}: {value}")
             question = ["wait", value]
 
     async def _link(self, address: str, kind: int, is_hasty: bool) -> PeerLink:
@@ -262,7 +268,7 @@ class PeerCalls:
 
 async def _run(handler: Handler | None, verb: str, args: Sequence[Any]) -> tuple[int, Any]:
     if handler is None:
-        return FAILED, f"no such verb: {verb}"
+        return FAILED, f"{NO_SUCH_VERB}: {verb}"
     try:
         return DONE, await handler(*args)
     except Exception as problem:

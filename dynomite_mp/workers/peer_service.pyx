@@ -93,7 +93,7 @@ cdef class PeerService(Leading):
 
     cdef int stalled(self) except -1:
         """Before any read is served: the io worker says so, and which state this node is in."""
-        self.beat_ns = self.now_ns
+        self.beat_ns = self.awake_ns = self.now_ns
         if self.on_stall is not None:
             self.on_stall()
         return 0

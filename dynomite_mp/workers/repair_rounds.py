@@ -12,7 +12,7 @@ Invariant: an order that comes while a comparison runs is dropped; only the verb
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -73,6 +73,7 @@ class RepairRounds:
         self._next_round_ms = 0
         self._row: RepairRow | None = None
         self._read_before = 0
+        self.lacking: Callable[[], Collection[str]] = frozenset  # addresses of replicas
 
     def swap(self, topology: Topology) -> None:
         self._topology = topology
@@ -137,7 +138,7 @@ class RepairRounds:
         self._read_before = self._trees.keys_read
         self._comparison = Comparison(
             f"{local.address}/{run}", local, peers, self._trees, self._calls, self._token_of,
-            compared=compared, rate=self._settings.rate, mend=self._mend,
+            compared=compared, lacking=self.lacking(), rate=self._settings.rate, mend=self._mend,
         )  # fmt: skip
         self._slab.count("repair_runs")
         self._task = asyncio.get_running_loop().create_task(self._run(self._comparison, self._row))

@@ -7,7 +7,7 @@ from dynomite_mp.cluster.token import hash_key, tagged
 from dynomite_mp.cluster.topology import Topology
 from dynomite_mp.ipc.bulletin import RepairRow
 from dynomite_mp.workers.base import WorkerContext
-from dynomite_mp.workers.dirty_lanes import COMPARE_VERB, DirtyLanes
+from dynomite_mp.workers.dirty_lanes import COMPARE_VERB, LACKING_VERB, DirtyLanes
 from dynomite_mp.workers.hint_lanes import HintLanes
 from dynomite_mp.workers.key_copies import KeyCopies
 from dynomite_mp.workers.key_mending import OWN
@@ -33,7 +33,7 @@ class Repairs:
 
         async def stamps_of(keys: Sequence[bytes]) -> Sequence[int]:
             known = await copies.known(keys)
-            return [known[key].stamp if key in known else 0 for key in keys]
+            return [known[key].stamp for key in keys]
 
         self._calls = calls
         self._copies = copies
@@ -44,7 +44,9 @@ class Repairs:
         self.rounds = RepairRounds(settings, slab, trees, calls, token_of, self._mend)
         self.reads = ReadRepairs(slab, trees, calls, token_of, self._mend)
         self.dirty = DirtyLanes(hints, calls, self.rounds.compare)
+        self.rounds.lacking = self.dirty.lacking
         calls.handlers[COMPARE_VERB] = self.rounds.compare
+        calls.handlers[LACKING_VERB] = self.dirty.on_lacking
 
     async def _mend(self, address: str, keys: Sequence[bytes], sources: Sequence[str]) -> None:
         if address == OWN:

@@ -78,8 +78,11 @@ cdef struct Request:
     uint8_t is_later                # of a peer: its reply comes when it comes, out of order
     uint8_t is_declined             # class lead: a rack that could lead said that it does not
     uint16_t put_off                # a read: how many racks did not take it because of what they may lack
+    uint16_t old_rack               # 1 + distance from this rack of one of them that lacks some writes only; 0: none
+    uint16_t read_from              # distance from this rack of the rack that is asked first
     uint8_t is_forced               # a read that such a replica has to take
     uint8_t has_reserve             # another rack's reply is kept in case
+    uint8_t is_guess                # that is this node's, which does not know what the reply should be
     uint8_t is_reserve_weak         # it is that of a replica which may not know what it should be
     uint8_t reserve_len             # of reserve, when it is short; else it stands in .reply
     char[24] reserve

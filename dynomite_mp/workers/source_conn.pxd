@@ -32,6 +32,7 @@ cdef class SourceConn(Conn):
     cdef int emit(self, Request* request, const char* p, size_t n) except -1
     cdef int emit_later(self, Request* request, const char* p, size_t n) except -1
     cdef int deliver(self, Request* request, const char* p, size_t n) except -1
+    cdef void flush(self)
     cdef void set_pause(self, uint32_t bit) noexcept
     cdef void clear_pause(self, uint32_t bit)
     cdef bint may_follow(self, uint32_t token, bint has_several, bint is_lead) noexcept

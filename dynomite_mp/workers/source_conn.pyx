@@ -146,6 +146,12 @@ cdef class SourceConn(Conn):
             self.finish()
         return 0
 
+    cdef void flush(self):
+        """A client that has its last answer but not yet the end of the connection would ask on, in vain."""
+        self.is_last = (self.is_parting and not self.frames_replies and not self.is_ready
+                        and queue_len(&self.queue) == 0 and buf_len(&self.inbuf) == 0)
+        Conn.flush(self)
+
     cdef void after_flush(self):
         if not self.is_parting or queue_len(&self.queue) or buf_len(&self.outbuf) or self.is_ready:
             return

@@ -11,7 +11,8 @@ What it is not: it does not know what a reply looks like, nor which command a sl
 
 Invariants:
 - a slot leaves the queue only with its reply or with the connection; a deadline only takes the request out of it;
-- silent is one that owes a reply and has neither sent a byte nor taken one from a backlog for a while.
+- silent is one that owes a reply and has neither sent a byte nor taken one from a backlog for a while;
+- what this process stood still counts neither for silence nor for a deadline: replies may lie in the socket.
 """
 
 import logging
@@ -194,7 +195,7 @@ cdef class TargetConn(Conn):
             self.slots.expired = self.slots.head
         while self.slots.expired < self.slots.tail:
             slot = slots_at(&self.slots, self.slots.expired)
-            if slot.queued_ns + timeout_ns > self.poll.now_ns:
+            if max(slot.queued_ns, self.poll.awake_ns) + timeout_ns > self.poll.now_ns:
                 break
             self.slots.expired += 1
             if slot.kind == SLOT_HANDSHAKE:
@@ -222,9 +223,8 @@ cdef class TargetConn(Conn):
         cdef uint64_t since
         if slots_len(&self.slots) == 0:
             return False
-        since = slots_at(&self.slots, self.slots.head).queued_ns
-        if self.last_activity_ns > since:
-            since = self.last_activity_ns
+        since = max(slots_at(&self.slots, self.slots.head).queued_ns, self.last_activity_ns)
+        since = max(since, self.poll.awake_ns)
         return self.poll.now_ns > since + pause_ns + self.bulk_ns
 
     cdef void on_closed(self, int error):

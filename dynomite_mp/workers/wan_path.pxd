@@ -71,5 +71,6 @@ cdef class WanPath(DataPath):
     cdef int note_outcome(self, Request* request, bint is_good) except -1
     cdef int settle(self, Request* request, int verdict) except -1
     cdef int miss(self, Slot* slot) except -1
+    cdef int miss_queued(self, WanQueue queue, uint64_t entry) except -1
     cdef int answered(self, WanQueue queue, uint64_t entry, const char* p, size_t n, bint is_error) except -1
     cdef int target_silent(self, PeerOutConn conn) except -1

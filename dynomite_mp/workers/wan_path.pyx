@@ -576,7 +576,7 @@ cdef class WanPath(DataPath):
         if request == NULL:
             return 0
         if request.mode == QUEUED:
-            (<WanQueue>request.client).missed(request.origin_id)
+            self.miss_queued(<WanQueue>request.client, request.origin_id)
         elif request.replies == NULL:
             self.on_verdict(request.shard, request.origin_id, request.part, 1, b"")
         else:
@@ -585,10 +585,18 @@ cdef class WanPath(DataPath):
         request_release(request)
         return 0
 
+    cdef int miss_queued(self, WanQueue queue, uint64_t entry) except -1:
+        """It is sent again from the log; what the log could not keep is missing there from now on."""
+        if entry == NO_ENTRY:
+            queue.log.mark_dirty(UNSENDABLE, self.now_ms)
+        else:
+            queue.missed(entry)
+        return 0
+
     cdef int answered(self, WanQueue queue, uint64_t entry, const char* p, size_t n, bint is_error) except -1:
         """A refusal that may pass is no answer; any other error the datastores of that datacenter gave."""
         if is_error and says_not_now(p, n):
-            queue.missed(entry)
+            self.miss_queued(queue, entry)
             queue.lost_not_before_ns = self.now_ns + REFUSED_NS
         else:
             queue.done(entry)

@@ -15,6 +15,8 @@ cpdef enum:                         # Hint.kind: what became of a write at the r
 
 cdef enum:
     MISSING_WRITES = 1              # enums.Missing
+    MISSING_EVERYTHING = 2
+    NO_RACK = -1
 
 
 cdef class Writes(Stamps):
@@ -31,11 +33,17 @@ cdef class Writes(Stamps):
     cdef int missed(self, Request* request, TargetConn conn, int kind, const char* p, size_t n) except -1
     cdef int missed_by_owner(self, Request* request, int rack, int kind, const char* p, size_t n) except -1
     cdef int hint(self, Request* request, bytes node, int kind, const char* p, size_t n) except -1
-    cdef void put_off(self, Request* request, int missing) noexcept
+    cdef void put_off(self, Request* request, int missing, int rack) noexcept
+    cdef void put_off_by(self, Request* request, TargetConn conn, int rack) noexcept
+    cdef void guess(self, Request* request, int rack) noexcept
+    cdef bint is_worse(self, Request* request) noexcept
+    cdef bint is_weak(self, Request* request, int rack) noexcept
+    cdef bint has_way(self, Request* request) noexcept
+    cdef bint may_read_on(self, Request* request) noexcept
     cdef bint is_put_off(self, Request* request) noexcept
     cdef void doubt(self, Request* request, int rack) noexcept
     cdef int note_behind(self, bytes node) except -1
     cdef int watch_lane(self, bytes node, uint64_t number) except -1
     cdef int one_good(self, Request* request, const char* p, size_t n) except -1
     cdef int one_refused(self, Request* request, int rack, const char* p, size_t n) except -1
-    cdef bint hold_write(self, Request* request, int rack, const CommandRow* row, const char* p, size_t n) except -1
+    cdef bint meets_hold(self, Request* request, int rack, const CommandRow* row, const char* p, size_t n) except -1

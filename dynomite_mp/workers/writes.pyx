@@ -17,6 +17,7 @@ from libc.stdint cimport uint16_t, uint64_t
 
 from dynomite_mp.cluster.route cimport NO_OWNER, PLAN_LEAD, PLAN_LOCAL, PLAN_ONE_WRITE
 from dynomite_mp.proto.command_lookup cimport CONFLICT_OVERWRITE, CommandRow, command_row
+from dynomite_mp.proto.dnode cimport EXTENSION_FORCE_READ
 from dynomite_mp.workers.datastore_conn cimport DatastoreConn
 from dynomite_mp.workers.peer_out_conn cimport PeerOutConn
 from dynomite_mp.workers.remote_lane cimport RemoteLane
@@ -71,13 +72,35 @@ cdef class Writes(Stamps):
             self.want_turn()                        # its end rings the bell
         return 0
 
-    cdef void put_off(self, Request* request, int missing) noexcept:
+    cdef void put_off(self, Request* request, int missing, int rack) noexcept:
         """A replica did not take a read because of what it may lack. Of one that lacks little an old value is better
-        than none; else none, as long as a rack that cannot be reached may have what the others lack."""
-        if missing == MISSING_WRITES:
-            request.put_off = <uint16_t>self.table.racks
-        else:
+        than none; else none, as long as a rack that cannot be reached may have what the others lack. `rack`: who is to
+        be asked first then, rather than one that lacks everything; NO_RACK: who lacks what this node knows of."""
+        if missing != MISSING_WRITES:
             request.put_off += 1
+            return
+        request.put_off = <uint16_t>self.table.racks
+        request.reply_marks |= EXTENSION_FORCE_READ     # where a peer asks: it may ask again so
+        if request.old_rack == 0 and rack != NO_RACK:
+            request.old_rack = <uint16_t>(1 + (rack + self.table.racks - self.table.my_rack) % self.table.racks)
+
+    cdef void put_off_by(self, Request* request, TargetConn conn, int rack) noexcept:
+        """A peer has answered that it is catching up; it says how."""
+        cdef bint is_little = isinstance(conn, PeerOutConn) and (<PeerOutConn>conn).reply_marks & EXTENSION_FORCE_READ
+        self.put_off(request, MISSING_WRITES if is_little else MISSING_EVERYTHING, rack)
+
+    cdef bint has_way(self, Request* request) noexcept:
+        """Whether a read may go to another rack, or once more to one that has put it off."""
+        return request.racks_tried < self.table.racks or (
+            request.put_off >= self.table.racks and not request.is_forced)
+
+    cdef bint may_read_on(self, Request* request) noexcept:
+        """The same, and where to begin once more: who lacks some writes before who may lack everything."""
+        if request.racks_tried >= self.table.racks and self.has_way(request):
+            request.is_forced = True
+            request.racks_tried = 0
+            request.read_from = request.old_rack - 1 if request.old_rack else self.is_catching_up == MISSING_EVERYTHING
+        return request.racks_tried < self.table.racks
 
     cdef bint is_put_off(self, Request* request) noexcept:
         """A read is not for a replica that misses writes which this coordinator has acknowledged, if another has them.
@@ -85,7 +108,7 @@ cdef class Writes(Stamps):
         if request.is_write or request.is_forced or request.mode == PLAN_LOCAL or request.mode >= PLAN_LEAD:
             return False
         request.error_code = E_STATE
-        self.put_off(request, MISSING_WRITES)
+        self.put_off(request, MISSING_WRITES, NO_RACK)
         return True
 
     cdef void doubt(self, Request* request, int rack) noexcept:
@@ -97,6 +120,28 @@ cdef class Writes(Stamps):
             request.doubtful_racks |= <uint64_t>1 << rack
         if request.mode == PLAN_ONE_WRITE and rack == request.primary:
             request.primary_failed = True
+
+    cdef void guess(self, Request* request, int rack) noexcept:
+        """This node has skipped a write: what the reply should be is not known here."""
+        self.doubt(request, rack)
+        request.is_guess = request.mode == PLAN_ONE_WRITE and request.conflict != CONFLICT_OVERWRITE
+
+    cdef bint is_worse(self, Request* request) noexcept:
+        """Whether this node's reply is a guess, of a write that it has skipped or counted from nothing, and another
+        rack's is there, which at most lacks some writes."""
+        request.is_guess |= self.is_catching_up == MISSING_EVERYTHING
+        if not request.is_guess or not request.has_reserve:
+            return False
+        request.is_guess = False
+        return True
+
+    cdef bint is_weak(self, Request* request, int rack) noexcept:
+        """Whether another rack's reply is not to be taken as long as there may be, or is, a better one."""
+        if request.is_guess:
+            request.has_reserve = request.is_guess = False
+        if request.pending == 0 and not request.has_reserve:
+            return False
+        return rack < RACKS_WATCHED and request.doubtful_racks >> rack & 1
 
     cdef int note_behind(self, bytes node) except -1:
         """From now on this coordinator reads elsewhere, until the replica has what it missed. This node's own copy is
@@ -159,8 +204,8 @@ cdef class Writes(Stamps):
             request.refused_racks |= <uint64_t>1 << rack
         return 0
 
-    cdef bint hold_write(self, Request* request, int rack, const CommandRow* row, const char* p, size_t n) except -1:
-        """Hook, carried out by KeyHolds: whether this write waits for a copy of its key."""
+    cdef bint meets_hold(self, Request* request, int rack, const CommandRow* row, const char* p, size_t n) except -1:
+        """Hook, carried out by KeyHolds: whether a key is held; a write waits then, a read goes elsewhere."""
         raise NotImplementedError
 
     def set_catching_up(self, int missing):

@@ -2,6 +2,7 @@
 racks hold the same."""
 
 import os
+import select
 import shutil
 import signal
 import threading
@@ -200,3 +201,27 @@ def test_a_cluster_that_starts_together_is_normal_soon(cluster: list[Node]) -> N
         node.wait_ready()
         wait_for(lambda node=node: is_normal(node), 10)
     assert all(node.call("SET", "again", 1) == b"OK" for node in cluster)
+
+
+# ---- on the way out --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_client_is_let_go_between_two_requests(cluster: list[Node], number: signal.Signals) -> None:
+    """Whether the node is told to stop or loses its supervisor: what a client has sent before the end is answered."""
+    victim = cluster[2]
+    client, ends = victim.connect(), select.poll()
+    ends.register(client.sock, select.POLLRDHUP)
+    acknowledged = 0
+    while not ends.poll(0):
+        if acknowledged == 100:
+            os.kill(victim.pid, number)
+        acknowledged += 1
+        assert client.call("SET", "parting", acknowledged) == b"OK"
+    client.close()
+    assert acknowledged > 100
+    assert int(cluster[0].call("GET", "parting")) == acknowledged
+    victim.wait()
+    psutil.wait_procs(victim.processes(), timeout=15)
+    victim.start()
+    wait_for(lambda: is_normal(victim) and content(victim) == content(cluster[0]), 30, "the copy to be complete")

@@ -39,6 +39,7 @@ CATCH_UP_S = 1.0
 PAUSE_POLL_S = 0.005
 WATCH_S = 0.05
 CONNECT_TIMEOUT_S = 2.0
+STOOD_STILL_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -316,13 +317,17 @@ class SteadyLoad:
         watch.cancel()
 
     async def watch(self) -> None:
-        """Time-outs of all clients together: a timer for each operation would cost as much as the operation."""
+        """Time-outs of all clients together: a timer for each operation would cost as much as the operation. What this
+        process stood still itself, as everything does on a machine that is suspended, does not count."""
         while True:
+            began = time.monotonic()
             await asyncio.sleep(WATCH_S)
-            before = time.monotonic() - self.plan.timeout_s
+            now = time.monotonic()
+            late = now - began - WATCH_S
             for client in self.clients:
                 if client.link is not None:
-                    client.link.expire(before)
+                    client.link.asked_at += late if late > STOOD_STILL_S else 0.0
+                    client.link.expire(now - self.plan.timeout_s)
 
     def start(self) -> SteadyLoad:
         self._thread.start()
@@ -335,9 +340,12 @@ class SteadyLoad:
         self.pausing = True
         deadline = time.monotonic() + self.plan.timeout_s + CONNECT_TIMEOUT_S * len(self.plan.targets) + 10
         while len(self.resting) < len(self.clients):
-            if time.monotonic() > deadline:
+            now = time.monotonic()
+            if now > deadline:
                 raise RuntimeError("the steady load did not pause")
             time.sleep(PAUSE_POLL_S)
+            late = time.monotonic() - now - PAUSE_POLL_S
+            deadline += late if late > STOOD_STILL_S else 0.0
 
     def resume(self) -> None:
         self.pausing = False

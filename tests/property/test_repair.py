@@ -1,6 +1,7 @@
 """Comparison of replicas against a model that looks at every key."""
 
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -99,6 +100,38 @@ def test_the_newest_stamp_wins_then_the_majority_then_what_exists(states: list[K
         rivals = [other for other, count in votes.items() if count == votes[digest]]
         assert digest != ABSENT or rivals == [ABSENT]
         assert {state.digest for state in held} == {digest}
+
+
+@given(st.lists(MAYBE, min_size=2, max_size=5), st.sets(st.integers(0, 4)))
+def test_where_a_stamp_is_known_it_does_not_count_who_lacks_writes(states: list[KeyState], places: set[int]) -> None:
+    replicas = {f"rack{place}": state for place, state in enumerate(states)}
+    lacking = {f"rack{place}" for place in places}
+    if any(state.stamp for state in states):
+        assert judge(replicas, lacking) == judge(replicas)
+
+
+@given(st.lists(MAYBE, min_size=2, max_size=5), st.sets(st.integers(0, 4)))
+def test_without_stamps_who_lacks_writes_has_no_vote(states: list[KeyState], places: set[int]) -> None:
+    replicas = {f"rack{place}": replace(state, stamp=0) for place, state in enumerate(states)}
+    lacking = {name for place in places if (name := f"rack{place}") in replicas}
+    stale = judge(replicas, lacking)
+    others = {name: state for name, state in replicas.items() if name not in lacking}
+    if others:
+        assert [name for name in stale if name in others] == list(judge(others))
+    else:
+        assert all(replicas[name].digest == ABSENT for name in replicas if name not in stale) is all(
+            state.digest == ABSENT for state in replicas.values()
+        )
+
+
+def test_what_only_one_has_without_a_stamp_is_kept_or_deleted_by_who_lacks_writes() -> None:
+    """A node that was cut off took a write and was started anew; or it missed a DEL."""
+    replicas = {"r1": KeyState(), "r2": KeyState(), "r3": KeyState(7)}
+    assert judge(replicas, {"r1", "r2"}) == ("r1", "r2")
+    assert judge(replicas, {"r3"}) == ("r3",)
+    assert judge(replicas, {"r1", "r2", "r3"}) == ("r1", "r2")
+    assert judge(replicas | {"r2": KeyState(stamp=5)}, {"r1", "r2", "r3"}) == ("r3",)
+    assert judge(replicas | {"r3": KeyState(7, stamp=5)}) == ("r1", "r2")
 
 
 @given(st.lists(MAYBE, min_size=1, max_size=5))

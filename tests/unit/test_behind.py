@@ -10,8 +10,14 @@ import pytest_asyncio
 
 from dynomite_mp.enums import Consistency, Missing
 from dynomite_mp.errors import WIRE_ERRORS
-from dynomite_mp.proto.dnode import EXTENSION_CATCHING_UP, EXTENSION_FORCE_READ
+from dynomite_mp.proto.dnode import (
+    EXTENSION_CATCHING_UP,
+    EXTENSION_FORCE_READ,
+    EXTENSION_LOCAL_ONLY,
+    EXTENSION_NOT_EXECUTED,
+)
 from dynomite_mp.proto.dnode_frames import ExtensionFields, pack_extension, unpack_extension
+from dynomite_mp.proto.requests import request
 from tests.unit.io_stage import Client
 from tests.unit.replica_stage import PlayedPeer, ReplicaStage
 
@@ -127,6 +133,128 @@ async def test_the_reply_to_a_count_comes_from_a_replica_that_has_them_all(stage
     assert await client.reply() == 8
 
 
+async def test_who_lacks_little_is_asked_before_who_may_lack_everything(stage: ReplicaStage) -> None:
+    """This node's datastore was started anew, the others stood still for a moment; one of them cannot be reached."""
+    client = await stage.client()
+    stage.path.set_catching_up(Missing.EVERYTHING)
+    little = pack_extension(ExtensionFields(flags=EXTENSION_NOT_EXECUTED | EXTENSION_FORCE_READ))
+    first, second = stage.peers
+    client.send("GET", "k")
+    first.reply(await first.request(), WIRE_ERRORS["state_forbids"].line)
+    second.reply(await second.request(), WIRE_ERRORS["state_forbids"].line, little)
+    forced = await second.request()
+    extension = unpack_extension(forced.data)
+    assert extension is not None and extension.flags == EXTENSION_FORCE_READ
+    second.reply(forced, b"$3\r\nold\r\n")
+    assert await client.reply() == b"old"
+    await first.stop()
+    await stage.until(lambda: not stage.mesh.all_up())
+    client.send("GET", "k")
+    second.reply(await second.request(), WIRE_ERRORS["state_forbids"].line, little)
+    second.reply(await second.request(), b"$3\r\nold\r\n")
+    assert await client.reply() == b"old"
+
+
+async def test_this_node_tells_peers_how_much_it_may_lack(stage: ReplicaStage) -> None:
+    asking = await stage.asking_peer()
+    for missing, flags in ((Missing.WRITES, EXTENSION_FORCE_READ), (Missing.EVERYTHING, 0)):
+        stage.path.set_catching_up(missing)
+        asking.send(request("GET", "k"))
+        frame = await asking.reply()
+        extension = unpack_extension(frame.data)
+        assert frame.payload == WIRE_ERRORS["state_forbids"].line
+        assert extension is not None and extension.flags == EXTENSION_NOT_EXECUTED | flags
+
+
+async def test_a_count_of_who_may_lack_everything_is_the_last_to_be_taken(stage: ReplicaStage) -> None:
+    client = await stage.client()
+    for peer in stage.peers:
+        await misses_a_write(stage, client, peer)
+    stage.path.set_catching_up(Missing.EVERYTHING)
+    client.send("INCR", "n")
+    frames = [await peer.request() for peer in stage.peers]
+    await stage.store.request()
+    stage.store.reply(b":1\r\n")
+    await stage.until(lambda: stage.cell("write_responses:resp2") == 3)
+    stage.peers[0].reply(frames[0], b":3\r\n")
+    stage.peers[1].reply(frames[1], WIRE_ERRORS["datastore_refused"].line)
+    assert await client.reply() == 3
+
+
+async def test_the_reply_to_a_count_that_the_copy_contained_comes_from_another_rack(stage: ReplicaStage) -> None:
+    client, other = await stage.client(), stage.peers[0]
+    for peer in stage.peers:
+        await misses_a_write(stage, client, peer)
+    stage.path.set_catching_up(Missing.WRITES)
+    stage.path.hold_keys(1, [b"n"])
+    client.send("INCR", "n")
+    frames = [await peer.request() for peer in stage.peers]
+    extension = unpack_extension(frames[0].data)
+    assert extension is not None
+    own = (extension.origin_node, extension.origin_boot, extension.origin_worker, extension.sequence)
+    known = (extension.stamp, extension.origin_node, 0, [own], (0, 0), [], [extension.stamp])
+    stage.path.set_on_applied(lambda *_row: None)
+    assert stage.path.apply_key(1, b"n", known, [request("RESTORE", "n", 0, b"dump", "REPLACE", "ABSTTL")])
+    await stage.store.request()
+    stage.store.reply(b"+OK\r\n")
+    await stage.until(lambda: stage.cell("skipped_writes") == 1)
+    other.reply(frames[0], b":6\r\n")
+    stage.peers[1].reply(frames[1], WIRE_ERRORS["datastore_refused"].line)
+    assert await client.reply() == 6
+
+
+async def test_when_all_lack_something_a_count_is_what_this_node_itself_knows(stage: ReplicaStage) -> None:
+    client = await stage.client()
+    for peer in stage.peers:
+        await misses_a_write(stage, client, peer)
+    stage.path.set_catching_up(Missing.WRITES)
+    client.send("INCR", "n")
+    frames = [await peer.request() for peer in stage.peers]
+    stage.peers[0].reply(frames[0], b":3\r\n")
+    await stage.store.request()
+    stage.store.reply(b":5\r\n")
+    await stage.until(lambda: stage.cell("write_responses:resp2") == 3)
+    stage.peers[1].reply(frames[1], b":4\r\n")
+    assert await client.reply() == 5
+
+
+async def test_a_node_that_catches_up_does_not_wait_for_its_copies_of_keys(stage: ReplicaStage) -> None:
+    """A write that waits for the copy of its key is answered by another rack, which is read until this one is whole."""
+    client = await stage.client()
+    stage.path.set_catching_up(Missing.WRITES)
+    stage.path.hold_keys(1, [b"k"])
+    client.send("SET", "k", "v")
+    for peer in stage.peers:
+        peer.reply(await peer.request(), b"+OK\r\n")
+    assert await client.reply() == b"OK"
+    stage.path.release_keys(1)
+    assert (await stage.store.request())[1] == [b"SET", b"k", b"v"]
+
+
+async def test_a_read_does_not_overtake_a_write_that_waits_for_a_copy(stage: ReplicaStage) -> None:
+    """Another rack has taken that write, and its coordinator acknowledged it perhaps."""
+    client, other = await stage.client(), await stage.client()
+    stage.path.hold_keys(1, [b"k"])
+    assert await served_by(stage, other) is stage
+    client.send("SET", "k", "new")
+    for peer in stage.peers:
+        peer.reply(await peer.request(), b"+OK\r\n")
+    assert await served_by(stage, other) is stage.peers[0]
+    asking = await stage.asking_peer()
+    asking.send(request("GET", "k"))
+    assert (await asking.reply()).payload == WIRE_ERRORS["state_forbids"].line
+    for flag in (EXTENSION_LOCAL_ONLY, EXTENSION_FORCE_READ):  # what a copy is made of; when nobody else has anything
+        asking.send(request("GET", "k"), pack_extension(ExtensionFields(flags=flag)))
+        await stage.store.request()
+        stage.store.reply(b"$3\r\nold\r\n")
+        assert (await asking.reply()).payload == b"$3\r\nold\r\n"
+    stage.path.release_keys(1)
+    await stage.store.request()
+    stage.store.reply(b"+OK\r\n")
+    assert await client.reply() == b"OK"
+    assert await served_by(stage, other) is stage
+
+
 async def test_a_stop_that_a_timer_sees_first_is_one_too(stage: ReplicaStage) -> None:
     stops: list[bool] = []
     stage.path.set_on_stall(lambda: stops.append(True), 1)
@@ -135,6 +263,37 @@ async def test_a_stop_that_a_timer_sees_first_is_one_too(stage: ReplicaStage) ->
         pass
     stage.path.beat()
     assert stops == [True]
+
+
+async def test_a_node_that_stood_still_does_not_take_others_for_silent(tmp_path: Path) -> None:
+    """Their replies may lie in its sockets; its own value is older than theirs."""
+    async with ReplicaStage.open(tmp_path, peer_silence_ms=50) as stage:
+        stage.path.set_on_stall(lambda: stage.path.set_catching_up(Missing.WRITES), 50)
+        client = await stage.client()
+        client.send("SET", "k", "v")
+        await stage.store.request()
+        stage.store.reply(b"+OK\r\n")
+        assert await client.reply() == b"OK"
+        frames = [await peer.request() for peer in stage.peers]
+        end_s = time.monotonic() + 0.1
+        while time.monotonic() < end_s:  # the whole process is this one: it stands still
+            pass
+        for peer, frame in zip(stage.peers, frames, strict=True):
+            peer.reply(frame, b"+OK\r\n")
+        assert await served_by(stage, client) is stage.peers[0]
+
+
+async def test_an_old_value_is_not_waited_for_until_silent_racks_are_due(tmp_path: Path) -> None:
+    """This node's datastore lacks little, the others stand still."""
+    async with ReplicaStage.open(tmp_path, peer_silence_ms=50) as stage:
+        stage.path.set_catching_up(Missing.WRITES)
+        client = await stage.client()
+        client.send("GET", "k")
+        for peer in stage.peers:
+            await peer.request()
+        await stage.store.request()
+        stage.store.reply(b"$3\r\nold\r\n")
+        assert await client.reply() == b"old"
 
 
 @pytest.mark.parametrize("missing", [Missing.WRITES, Missing.EVERYTHING])

@@ -13,6 +13,7 @@ from dynomite_mp.cluster.topology import Node, Topology
 from dynomite_mp.errors import DynomiteError
 from dynomite_mp.workers import comparison as subject
 from dynomite_mp.workers.comparison import Comparison
+from dynomite_mp.workers.dirty_lanes import who_lacks
 from dynomite_mp.workers.key_mending import OWN, Found
 from dynomite_mp.workers.key_trees import KeyTrees
 from dynomite_mp.workers.repair_rounds import replicas
@@ -62,11 +63,14 @@ class Cluster:
         self.trees = {node.address: DictTrees() for node in nodes}
         self.own = self.trees[self.local.address]
         self.dead: set[str] = set()
+        self.lacking: dict[str, list[str]] = {}
         self.mended: list[tuple[str, bytes, tuple[str, ...]]] = []
 
     async def call(self, address: str, verb: str, *args: Any, timeout_ms: int = 0) -> Any:
         if address in self.dead:
             raise DynomiteError(f"{address} is dead")
+        if verb == "lacking":
+            return self.lacking.get(address, [])
         return await self.trees[address].verbs()[verb](*args)
 
     async def mend(self, address: str, keys: Sequence[bytes], sources: Sequence[str]) -> None:
@@ -87,9 +91,12 @@ class Cluster:
         for trees in self.holders(key):
             trees.held[key] = state
 
-    def run(self, compared: Sequence[str] | None = None, mends: bool = True) -> Found:
+    def run(self, compared: Sequence[str] | None = None, mends: bool = True, lacking: Sequence[str] = ()) -> Found:
         mend = self.mend if mends else None
-        made = Comparison("run", self.local, self.peers, self.own, self, token_of, compared=compared, rate=0, mend=mend)
+        made = Comparison(
+            "run", self.local, self.peers, self.own, self, token_of,
+            compared=compared, lacking=lacking, rate=0, mend=mend,
+        )  # fmt: skip
         return asyncio.run(made.run())
 
 
@@ -209,6 +216,33 @@ def test_only_the_compared_peer_makes_a_tree_but_all_are_judged(cluster: Cluster
     found = cluster.run(compared=[one])
     assert (found.peers, found.keys_differing, found.keys_mended) == (1, 1, 1)
     assert [address for address, _, _ in cluster.mended] == [OWN], "the majority is against us"
+
+
+def test_who_lacks_writes_is_mended_by_whoever_does_not(cluster: Cluster) -> None:
+    """A write that only this node has, and no stamps: it was cut off, and was started anew."""
+    (key,) = own_keys(cluster, 1)
+    cluster.own.held[key] = KeyState(2)
+    others = [peer.address for peer in cluster.peers if token_of(key) in peer.ranges]
+    cluster.run(lacking=others)
+    assert sorted(cluster.mended) == sorted((address, key, (cluster.local.address,)) for address in others)
+    cluster.mended.clear()
+    cluster.put(key, KeyState())
+    holder = cluster.trees[others[1]].held[key] = KeyState(3)
+    cluster.lacking = {others[1]: [others[0], cluster.local.address]}
+    cluster.run()
+    assert sorted(cluster.mended) == sorted((address, key, (others[1],)) for address in (OWN, others[0]))
+    assert cluster.own.held[key] == holder
+
+
+def test_who_lacks_something_is_known_by_replica_and_by_datacenter() -> None:
+    nodes = [
+        Node(dc, rack, f"10.{dc[2]}.{rack[1]}.1", 8101, (0,), is_local=(dc, rack) == ("dc1", "r1"))
+        for dc in ("dc1", "dc2")
+        for rack in ("r1", "r2")
+    ]
+    topology = Topology.build(nodes)
+    assert who_lacks(topology, ["10.1.2.1:8101"]) == {"10.1.2.1:8101"}
+    assert who_lacks(topology, ["dc2", "10.1.2.1:8101"]) == {"10.1.2.1:8101", "10.2.1.1:8101", "10.2.2.1:8101"}
 
 
 def test_ranges_survive_the_message() -> None:

@@ -208,7 +208,10 @@ def test_a_full_disk_raises_nothing_and_is_said(
     assert log.write() is False
     assert (log.lost, log.dirty_reason) == (3, DirtyReason.DISK)
     assert "No space left on device" in caplog.text
+    log.clear_dirty()  # a comparison has ended meanwhile
+    marks = log.dirty_marks
     assert log.append(b"refused at once", 1002) == 0  # for a while nothing is tried
+    assert (log.lost, log.dirty_reason) == (4, DirtyReason.DISK) and log.dirty_marks > marks
     monkeypatch.undo()
     assert log.append(b"again", 5000)
     assert payloads(log) == [b"kept", b"again"]

@@ -4,9 +4,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from dynomite_mp.cluster.key_sources import DISORDERED, Sources
 from dynomite_mp.cluster.topology import Node, Topology
 from dynomite_mp.proto.dnode_frames import ExtensionFields
+from dynomite_mp.workers import key_copies as subject
 from dynomite_mp.workers.key_copies import KeyCopies
 
 ID = [1, 1, 0, 1]
@@ -48,10 +51,16 @@ class Holder:
         self.known = known
         self.applied: list[bytes] = []
         self.copies: KeyCopies | None = None
+        self.is_stopped = False
+        self.gone: set[bytes] = set()  # keys of an io worker that has just ended
 
     def key_hold(self, copy_id: int, keys: Sequence[bytes]) -> None:
         assert self.copies is not None
         self.copies.on_held(0, copy_id, [(key, self.known) for key in keys])
+
+    def key_ask(self, copy_id: int, keys: Sequence[bytes]) -> None:
+        if not self.is_stopped:
+            asyncio.get_running_loop().call_soon(self.key_hold, copy_id, [key for key in keys if key not in self.gone])
 
     def key_apply(self, copy_id: int, rows: Sequence[tuple[bytes, Any, Any]]) -> None:
         assert self.copies is not None
@@ -112,6 +121,27 @@ async def test_the_first_in_order_tells_the_others_to_look_again() -> None:
     copies.want([b"k"], is_order=True)
     await idle(copies)
     assert source.called == [("look", [b"k"])] * 2
+
+
+async def test_what_is_known_is_told_to_all_who_ask_at_once() -> None:
+    """Two comparisons that look at the same keys at the same time, and copies of these keys: a stamp that is not told
+    would be taken for that of a key that was not written for long."""
+    copies, _holder, _source = made(IN_ORDER)
+    copies.want([b"k"])
+    found = await asyncio.gather(copies.known([b"k", b"l"]), copies.known([b"l", b"k"]))
+    assert all({key: one.stamp for key, one in known.items()} == {b"k": 9, b"l": 9} for known in found)
+    await idle(copies)
+
+
+async def test_what_cannot_be_told_is_not_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject, "ASKED_S", 0.01)
+    copies, holder, _source = made(IN_ORDER)
+    holder.gone = {b"l"}
+    with pytest.raises(subject.UnknownError):
+        await copies.known([b"k", b"l"])
+    holder.is_stopped = True
+    with pytest.raises(subject.UnknownError):
+        await copies.known([b"k"])
 
 
 async def test_who_is_told_so_looks_at_once() -> None:

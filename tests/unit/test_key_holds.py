@@ -95,3 +95,9 @@ async def test_writes_of_both_protocols_keep_their_order_behind_a_copy(stage: St
     assert await stage.store.request() == (3, [b"SET", b"k", b"1"])
     stage.store.reply(b"+OK\r\n")
     assert await client.reply() == b"OK"
+
+
+async def test_what_is_known_of_a_held_key_is_told(stage: Stage) -> None:
+    stage.path.hold_keys(1, [b"k"])
+    assert stage.path.keys_known([b"k", b"l"]) == [(b"k", None), (b"l", None)]
+    assert stage.path.hold_keys(2, [b"l"]) == [b"l"]

@@ -64,6 +64,19 @@ def test_what_is_newer_here_stays_though_it_is_not_recent() -> None:
     assert choose(mine, [("a", older)], is_last=False, is_lost=True) == "a"
 
 
+def test_a_comparison_does_not_put_older_writes_in_the_place_of_newer_ones() -> None:
+    """What was written here when the values were compared, or could not be told then, is known now."""
+    mine = Known(8, 1)
+    older = Known(7, 1)
+    assert choose(mine, [("a", older)], is_last=False, is_judged=True) is None
+    assert choose(mine, [("a", older)], is_last=True, is_judged=True) == KEEP
+    assert choose(mine, [("a", Known())], is_last=True, is_judged=True) == KEEP
+    assert choose(mine, [("a", Known(8, 0))], is_last=False, is_judged=True) == "a"  # decided by the values
+    assert choose(mine, [("a", Known(8, 1, flags=LACKING))], is_last=False, is_judged=True) == "a"
+    assert choose(Known(), [("a", Known())], is_last=False, is_judged=True) == "a"
+    assert choose(mine, [("a", older)], is_last=False, is_lost=True, is_judged=True) == "a"
+
+
 def test_what_an_overwrite_has_wiped_counts_as_held() -> None:
     mine = Known(5, ids=frozenset({1, 2}))
     assert choose(mine, [("a", Known(5, ids=frozenset({2}), other_ids=frozenset({1})))], is_last=False) == "a"
