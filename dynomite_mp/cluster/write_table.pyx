@@ -34,8 +34,9 @@ cdef enum:
 
 
 cdef uint64_t key_hash(const char* key, size_t n) noexcept nogil:
-    """Of a key, never 0."""
+    """Of a key, never 0. The digest's low bits know little of a key's last letters, and they name the bucket."""
     cdef uint64_t hash = reply_digest(key, n)
+    hash ^= hash >> 32
     return hash if hash else 1
 
 
