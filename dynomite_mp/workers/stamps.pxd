@@ -52,7 +52,6 @@ cdef class Stamps(Answers):
     cdef int adopt(self, Request* request, uint64_t clock) except -1
     cdef int adopt_extension(self, Request* request, const Extension* extension) except -1
     cdef int follow(self, Conn conn, uint64_t clock) except -1
-    cdef size_t describe_write(self, Request* request, const char** data) noexcept
     cdef int note(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1
     cdef int note_keys(self, Request* request, const CommandRow* row, int klass, int family, bint is_resent,
                        const char* p, size_t n) except -1

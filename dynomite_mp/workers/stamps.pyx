@@ -27,7 +27,8 @@ from dynomite_mp.proto.command_lookup cimport (
     CONFLICT_LEAD, KEYS_NONE, CommandRow, command_lookup, command_row,
 )
 from dynomite_mp.proto.dnode cimport (
-    EXTENSION_LATER, EXTENSION_ORIGIN, EXTENSION_RESENT, EXTENSION_STALE, EXTENSION_STAMP, Extension, encode_extension,
+    EXTENSION_LATER, EXTENSION_ORIGIN, EXTENSION_RESENT, EXTENSION_RUN, EXTENSION_STALE, EXTENSION_STAMP, Extension,
+    encode_extension,
 )
 from dynomite_mp.proto.resp cimport FRAME_OK, KeyWalk, RequestScan, Span, next_request, walk_key, walk_keys
 from dynomite_mp.workers.answers cimport Answers
@@ -201,6 +202,17 @@ cdef class Stamps(Answers):
         if request.reply_marks & EXTENSION_STALE:
             extension.fields = EXTENSION_STAMP
             extension.stamp = request.stamp
+        return encode_extension(data, &extension)
+
+    cdef size_t describe_run(self, uint64_t run, char* data) noexcept:
+        cdef Extension extension
+        memset(&extension, 0, sizeof(Extension))
+        if self.is_stamping:
+            extension.clock = self.clock.reading(self.turn_unix_ns())
+        extension.protocol = 2
+        if run > 1:
+            extension.fields = EXTENSION_RUN
+            extension.run = <uint32_t>run
         return encode_extension(data, &extension)
 
     # ---- a write before this node's datastore
