@@ -182,6 +182,19 @@ def test_numbered_keys_are_spread_over_the_buckets() -> None:
     assert sum(table.entry(number.to_bytes(8, "big")) is None for number in range(10000)) < 100
 
 
+def test_more_processes_than_the_table_numbers_raise_its_floor() -> None:
+    table = WriteTable(0)
+    assert table.note_key(b"a", OVERWRITE, (1, 1, 0, 1), 50) == NOTE_APPLY
+    for boot in range(2, 4100):
+        assert table.note_key(b"b", ORDERED, (2, boot, 0, 1), 100 + boot) == NOTE_APPLY
+    assert table.entry(b"a") is None
+    entry = table.entry(b"b")
+    assert entry is not None and entry[:2] == (4199, 2)
+    assert entry[3][0] == (2, 4099, 0, 1)
+    assert table.note_key(b"a", OVERWRITE, (1, 1, 0, 2), 60, is_resent=True) == NOTE_SKIP_AND_COPY
+    assert table.note_key(b"a", OVERWRITE, (1, 1, 0, 3), 5000) == NOTE_APPLY
+
+
 def test_a_window_is_65536_sequence_numbers() -> None:
     table = WriteTable(0)
     assert table.seen_id((1, 1, 0, 5)) == NOTE_APPLY
