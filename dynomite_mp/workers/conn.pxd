@@ -29,6 +29,7 @@ cdef class PollSet:
     cdef uint64_t now_ns            # CLOCK_MONOTONIC, read once a turn
     cdef uint64_t stalled_ns        # when the clock was last found to have jumped: the process had been stopped
     cdef uint64_t turns
+    cdef uint64_t receives          # times that something was received
     cdef uint64_t busy_ns
     cdef object schedule_turn       # () -> None: run turn() once more soon
     cdef bint in_turn

@@ -442,6 +442,7 @@ cdef class Conn:
             self.reads_much = <size_t>got == room or (self.reads_much and got > FIRST_READ_BYTES)
             self.inbuf.tail += <size_t>got
             self.bytes_in += <uint64_t>got
+            self.poll.receives += 1
             return self.feed()
         if got == 0:
             self.is_eof = True

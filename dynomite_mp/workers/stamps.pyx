@@ -93,9 +93,13 @@ cdef class Stamps(Answers):
     # ---- id and stamp
 
     cdef void stamp(self, Request* request) noexcept:
-        """A write of this coordinator. The time is read for each: a turn may be longer than a client's next step."""
+        """A write of this coordinator. The time is read after all that has been received so far, and not once a turn,
+        which may be longer than a client's next step."""
+        if self.stamp_receives != self.receives or self.stamp_turn != self.turns or not self.in_turn:
+            self.stamp_receives, self.stamp_turn = self.receives, self.turns
+            self.stamp_unix_ns = unix_ns()
         self.sequence += 1
-        request.stamp = self.clock.now(unix_ns())
+        request.stamp = self.clock.now(self.stamp_unix_ns)
         request.id.origin_node = self.node_id
         request.id.origin_boot = self.boot_id
         request.id.origin_worker = self.worker_id
