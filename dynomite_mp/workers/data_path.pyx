@@ -97,6 +97,9 @@ cdef class DataPath(PollSet):
         data[0] = c"d"
         return 1
 
+    cdef void foresee(self, const char* p, size_t n) noexcept:
+        """The request behind the one at hand, as far as it has come."""
+
     cdef size_t describe_run(self, uint64_t run, char* data) noexcept:
         """The same of a reply to so many requests in a row."""
         data[0] = c"d"

@@ -239,6 +239,8 @@ cdef class PeerInConn(SourceConn):
             if (framed != FRAME_OK or self.scan.is_inline or self.scan.argc == 0
                     or self.scan.pos + BATCH_STEP > self.batch_left):
                 return BROKEN
+            if have > self.scan.pos + 2 * BATCH_STEP:
+                self.path.foresee(p[0] + self.scan.pos + BATCH_STEP, have - self.scan.pos - 2 * BATCH_STEP)
         n[0] = self.scan.pos
         return WHOLE
 

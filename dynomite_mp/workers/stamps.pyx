@@ -30,6 +30,7 @@ from dynomite_mp.proto.dnode cimport (
     EXTENSION_LATER, EXTENSION_ORIGIN, EXTENSION_RESENT, EXTENSION_RUN, EXTENSION_STALE, EXTENSION_STAMP, Extension,
     encode_extension,
 )
+from dynomite_mp.proto.peek cimport peek_key
 from dynomite_mp.proto.resp cimport FRAME_OK, KeyWalk, RequestScan, Span, next_request, walk_key, walk_keys
 from dynomite_mp.workers.answers cimport Answers
 from dynomite_mp.workers.conn cimport Conn
@@ -220,6 +221,12 @@ cdef class Stamps(Answers):
         return encode_extension(data, &extension)
 
     # ---- a write before this node's datastore
+
+    cdef void foresee(self, const char* p, size_t n) noexcept:
+        """What the table knows of its key is on its way from memory while the one at hand is handled."""
+        cdef Span key
+        if self.is_stamping and peek_key(p, n, &key):
+            self.recent.fetch(key_hash(p + key.off, key.len))
 
     cdef int note(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1:
         """What is to be done with a stamped write, NOTE_*."""

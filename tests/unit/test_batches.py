@@ -21,6 +21,7 @@ from dynomite_mp.proto.dnode import (
     EXTENSION_STAMP,
 )
 from dynomite_mp.proto.dnode_frames import DnodeFrame, ExtensionFields, pack_extension, unpack_extension
+from dynomite_mp.proto.peek import peeked
 from dynomite_mp.workers.writes import HINT_MISSED, HINT_UNKNOWN
 from tests.unit.peer_batches import BatchedWrite, read, run, run_of, written
 from tests.unit.replica_stage import NODE_ID, AskingPeer, ReplicaStage
@@ -318,3 +319,17 @@ async def test_nodes_do_not_ask_as_people_at_a_terminal_do(stage: ReplicaStage, 
     peer = await stage.asking_peer(version)
     peer.send(b"DEL k l\r\n", extension(5, OVERWRITE) if version == DNODE_VERSION_OURS else b"d")
     assert await asyncio.wait_for(peer.at_eof(), 5)
+
+
+def test_the_next_key_is_guessed_or_nothing() -> None:
+    whole = hiredis.pack_command(("SET", "key:1", "v"))
+    assert peeked(whole) == b"key:1"
+    keys = {peeked(whole[:end]) for end in range(len(whole))}
+    assert keys == {None, b"key:1"}
+    assert peeked(hiredis.pack_command(("GET", "key:1", "v"))) is None
+    assert peeked(hiredis.pack_command(("SET", "k" * 999, "v"))) == b"k" * 999
+    assert peeked(hiredis.pack_command(("SET", "k" * 1000, "v"))) is None
+    for strange in (
+        b"", b"*", b"*1\r\n$4\r\nPING\r\n", b"$3\r\nSET\r\n", b"*2\r\n$99\r\nSET\r\n$1\r\nk\r\n", b"\xff" * 40,
+    ):  # fmt: skip
+        assert peeked(strange) is None
