@@ -22,7 +22,7 @@ cpdef enum:                     # DnodeScan.type
 cpdef enum:                     # DnodeScan.flags
     DNODE_ENCRYPTED = 1
     DNODE_COMPRESSED = 2        # no node sets it
-    DNODE_BATCH = 4             # request: several stamped writes share this header (docs/adr/0086)
+    DNODE_BATCH = 4             # request: several stamped writes share this header (docs/adr/0087)
 
 cpdef enum:                     # DnodeScan.version
     DNODE_VERSION_C = 1         # C Dynomite, and whatever is written to it

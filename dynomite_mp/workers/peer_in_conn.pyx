@@ -11,7 +11,7 @@ What it is not: it does not know what a request means, nor who owns a key.
                                 <------  7: the reply, when there is one
 
     10 .. 25: a batch of writes          ------>
-                                <------  25, run of 16: the same reply to each of them (ADR 86)
+                                <------  25, run of 16: the same reply to each of them (ADR 87)
 
 Invariants: a peer is answered in order, but for requests whose asker takes the reply out of order; these make nobody
 wait. A peer is never closed for a request that cannot be served; a frame that cannot be decrypted is dropped, as a C

@@ -12,7 +12,7 @@ What it is not: see target_conn for deadlines, silence and loss; it does not kno
 Invariants (reference 6.4): an id is the place of its slot in the queue; a reply with a smaller id belongs to the past
 and is dropped; a larger one means that those before it will get none. One of ours may give the slot back first (flag
 LATER) and reply with the same id when it can; then the request waits in `later`, and no other one behind it. One reply
-may stand for a run of requests, the last of which it names (ADR 86). A batch is open until something else is queued or
+may stand for a run of requests, the last of which it names (ADR 87). A batch is open until something else is queued or
 anything is sent; its header is in the slot of its first write.
 """
 

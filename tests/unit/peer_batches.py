@@ -1,4 +1,4 @@
-"""Batches of writes as the tests write and read them: by themselves, from the words of ADR 86."""
+"""Batches of writes as the tests write and read them: by themselves, from the words of ADR 87."""
 
 import struct
 from collections.abc import Sequence

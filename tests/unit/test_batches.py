@@ -1,4 +1,4 @@
-"""Between our nodes the writes of a turn share a header, and equal replies in a row share a frame (ADR 86)."""
+"""Between our nodes the writes of a turn share a header, and equal replies in a row share a frame (ADR 87)."""
 
 import asyncio
 import contextlib
