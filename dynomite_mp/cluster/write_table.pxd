@@ -1,5 +1,5 @@
 # The face of write_table.pyx: what a replica remembers of recent writes, and what it decides by that.
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 
 cpdef enum:
@@ -24,6 +24,7 @@ cpdef enum:
 
 cdef enum:
     WAYS = 7
+    WAYS_LOG = 3                    # entries of a bucket are 2 ** this apart: two of them share a cache line
 
 
 cdef struct WriteId:
@@ -33,26 +34,32 @@ cdef struct WriteId:
     uint64_t sequence
 
 
-cdef struct Bucket:                 # two cache lines
+cdef struct Bucket:                 # a cache line
     uint64_t floor                  # stamps up to this one may have been forgotten
-    uint64_t spare
     uint64_t hashes[WAYS]           # 0: free
-    uint64_t stamps[WAYS]           # of the newest write
 
 
-cdef struct Entry:
-    uint64_t origin                 # node of the newest write
-    uint64_t over_stamp             # newest overwrite
-    uint64_t over_origin
+cdef struct Entry:                  # half a cache line
+    uint64_t stamp                  # of the newest write
+    uint64_t over_stamp             # of the newest overwrite
     uint64_t recent                 # 1 + position of the key's last write among the recent ones
+    uint16_t writer                 # of the newest write
+    uint16_t over_writer
     uint8_t flags
     uint8_t family
 
 
 cdef struct Recent:
-    WriteId id
     uint64_t stamp
-    uint64_t previous               # 1 + position of the write of the same key before it
+    uint64_t sequence
+    uint32_t back                   # so far in front of it stands the write of the same key before it; 0: gone, or none
+    uint16_t writer
+
+
+cdef struct Writer:                 # a process that stamps writes
+    uint64_t node
+    uint32_t boot
+    uint32_t worker
 
 
 cdef struct Origin:                 # window of the sequence numbers of one origin
@@ -73,9 +80,13 @@ cdef extern from *:
 
 
 cdef class WriteTable:
-    cdef void* room                 # of the buckets, which begin at a cache line in it
+    cdef void* room                 # of buckets and entries, which begin at cache lines in it
     cdef Bucket* buckets
     cdef Entry* entries
+    cdef Writer* writers            # by the numbers that stand for them in entries and recents
+    cdef uint32_t writer_count
+    cdef uint16_t latest_writer
+    cdef uint64_t highest           # of all stamps
     cdef uint64_t bucket_mask
     cdef uint64_t first_floor       # of all buckets
     cdef Recent* recents
@@ -92,18 +103,21 @@ cdef class WriteTable:
                   bint is_resent) noexcept nogil
     cdef int find(self, const Bucket* bucket, uint64_t hash) noexcept nogil
     cdef int insert(self, Bucket* bucket, uint64_t hash, uint64_t stamp) noexcept nogil
-    cdef void remember(self, Entry* entry, const WriteId* id, uint64_t stamp) noexcept nogil
+    cdef void remember(self, Entry* entry, uint16_t writer, uint64_t sequence, uint64_t stamp) noexcept nogil
+    cdef uint16_t writer_of(self, const WriteId* id) noexcept nogil
+    cdef void forget(self) noexcept nogil
+    cdef bint is_less(self, uint64_t stamp, uint16_t writer, uint64_t other_stamp, uint16_t other) noexcept nogil
     cdef void raise_floors(self, uint64_t stamp) noexcept nogil
     cdef Origin* origin_of(self, const WriteId* id) noexcept nogil
     cdef uint8_t mark(self, const WriteId* id) noexcept nogil
     cdef inline void fetch(self, uint64_t hash) noexcept nogil:
-        # Tells the processor which bucket note() will want soon: to wait for it is half of what a note costs.
-        cdef char* bucket = <char*>&self.buckets[hash & self.bucket_mask]
-        write_table_fetch(bucket)
-        write_table_fetch(bucket + 64)
+        # Tells the processor which lines note() will want soon, nearly always: to wait for them is most of its cost.
+        cdef uint64_t at = hash & self.bucket_mask
+        write_table_fetch(&self.buckets[at])
+        write_table_fetch(&self.entries[at << WAYS_LOG])
 
     cdef inline Entry* entry_at(self, const Bucket* bucket, int way) noexcept nogil:
-        return &self.entries[(bucket - self.buckets) * WAYS + way]
+        return &self.entries[((bucket - self.buckets) << WAYS_LOG) + way]
 
 
 cdef uint64_t key_hash(const char* key, size_t n) noexcept nogil

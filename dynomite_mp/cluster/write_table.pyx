@@ -7,9 +7,10 @@ What it is: the conflict rules, so that replicas that get the same writes in dif
     commute    STALE                             APPLY, if all writes since then commute with it           APPLY
     ordered    STALE                             APPLY_AND_COPY                                            APPLY
 
-    buckets    | floor, hashes, stamps of up to 7 keys |   a key that has to go raises its bucket's floor
-    entries    | the rest of what is known of a key    |   .recent -> position of its last write
+    buckets    | floor, hashes of up to 7 keys |   a key that has to go raises its bucket's floor
+    entries    | what is known of a key        |   .recent -> position of its last write
     recents    | circular: ids and stamps of writes, chained by key |
+    writers    | the processes that stamp writes; entries and recents have their numbers |
     origins    | for each process that stamps writes: which of its last 65,536 sequence numbers were seen |
 
 What it is not: it applies nothing and does not know what a key's value is.
@@ -18,7 +19,7 @@ Invariants: fixed memory, touched only as it is used; what was forgotten is neve
 again and is not above the floor of its bucket is not applied, its key is copied. Ties of stamps: the larger node wins.
 """
 
-from libc.stdint cimport uint8_t, uint64_t, uintptr_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
@@ -28,19 +29,21 @@ cdef enum:
     LINE_BYTES = 64
     WINDOW = 65536                  # sequence numbers of one origin
     ORIGINS = 64
+    WRITERS = 4096                  # processes; with one more the table begins anew
     IS_NEW = 0
     WAS_SEEN = 1
     IS_BELOW = 2
 
 
 cdef uint64_t key_hash(const char* key, size_t n) noexcept nogil:
-    """Of a key, never 0."""
+    """Of a key, never 0. The digest's low bits know little of a key's last letters, and they name the bucket."""
     cdef uint64_t hash = reply_digest(key, n)
+    hash ^= hash >> 32
     return hash if hash else 1
 
 
-cdef inline bint is_less(uint64_t stamp, uint64_t origin, uint64_t other_stamp, uint64_t other_origin) noexcept nogil:
-    return stamp < other_stamp or (stamp == other_stamp and origin < other_origin)
+cdef inline bint is_of(const WriteId* id, const Writer* writer) noexcept nogil:
+    return (writer.node == id.origin_node and writer.boot == id.origin_boot and writer.worker == id.origin_worker)
 
 
 cdef class WriteTable:
@@ -49,12 +52,13 @@ cdef class WriteTable:
             raise ValueError("sizes are powers of two")
         self.bucket_mask = buckets - 1
         self.recent_mask = recents - 1
-        self.room = calloc(buckets * sizeof(Bucket) + LINE_BYTES, 1)
+        self.room = calloc(buckets * (sizeof(Bucket) + (sizeof(Entry) << WAYS_LOG)) + LINE_BYTES, 1)
         self.buckets = <Bucket*>((<uintptr_t>self.room + LINE_BYTES - 1) & ~<uintptr_t>(LINE_BYTES - 1))
-        self.entries = <Entry*>calloc(buckets * WAYS, sizeof(Entry))
+        self.entries = <Entry*>(self.buckets + buckets)
+        self.writers = <Writer*>calloc(WRITERS, sizeof(Writer))
         self.recents = <Recent*>calloc(recents, sizeof(Recent))
         self.origins = <Origin*>calloc(ORIGINS, sizeof(Origin))
-        if self.room == NULL or self.entries == NULL or self.recents == NULL or self.origins == NULL:
+        if self.room == NULL or self.writers == NULL or self.recents == NULL or self.origins == NULL:
             raise MemoryError
         self.first_floor = floor
 
@@ -65,7 +69,7 @@ cdef class WriteTable:
                 free(self.origins[i].bits)
         free(self.origins)
         free(self.room)
-        free(self.entries)
+        free(self.writers)
         free(self.recents)
 
     # ---- one write
@@ -73,42 +77,45 @@ cdef class WriteTable:
     cdef int note(self, uint64_t hash, int klass, int family, const WriteId* id, uint64_t stamp,
                   bint is_resent) noexcept nogil:
         """What to do with a write of a key, NOTE_*; what is applied is remembered."""
+        cdef uint16_t writer = self.writer_of(id)
         cdef Bucket* bucket = &self.buckets[hash & self.bucket_mask]
         cdef int way = self.find(bucket, hash)
         cdef bint is_below = stamp <= bucket.floor or stamp <= self.first_floor
         cdef bint is_newest
         cdef Entry* entry
+        if stamp > self.highest:
+            self.highest = stamp
         if way < 0:
             if is_below and is_resent:
                 return NOTE_SKIP_AND_COPY
             way = self.insert(bucket, hash, stamp)
             entry = self.entry_at(bucket, way)
-            entry.origin = id.origin_node
+            entry.writer = writer
             if klass == WRITE_OVERWRITE:
-                entry.over_stamp, entry.over_origin = stamp, id.origin_node
+                entry.over_stamp, entry.over_writer = stamp, writer
             else:
                 entry.family = <uint8_t>(family if klass == WRITE_COMMUTE else FAMILY_MIXED)
-            self.remember(entry, id, stamp)
+            self.remember(entry, writer, id.sequence, stamp)
             if is_below:
                 entry.flags |= ENTRY_DISORDERED     # what came after it may have been forgotten
             return NOTE_APPLY_AND_COPY if is_below else NOTE_APPLY
         entry = self.entry_at(bucket, way)
-        is_newest = not is_less(stamp, id.origin_node, bucket.stamps[way], entry.origin)
+        is_newest = not self.is_less(stamp, writer, entry.stamp, entry.writer)
         if is_newest and klass == WRITE_OVERWRITE:
-            bucket.stamps[way] = entry.over_stamp = stamp
-            entry.origin = entry.over_origin = id.origin_node
+            entry.stamp = entry.over_stamp = stamp
+            entry.writer = entry.over_writer = writer
             entry.family = FAMILY_NONE
             entry.flags = 0
-            self.remember(entry, id, stamp)
+            self.remember(entry, writer, id.sequence, stamp)
             return NOTE_APPLY
-        self.newest = bucket.stamps[way]
-        if is_less(stamp, id.origin_node, entry.over_stamp, entry.over_origin):
+        self.newest = entry.stamp
+        if self.is_less(stamp, writer, entry.over_stamp, entry.over_writer):
             return NOTE_STALE
         if klass == WRITE_OVERWRITE:
-            if stamp != entry.over_stamp or id.origin_node != entry.over_origin:
+            if self.is_less(entry.over_stamp, entry.over_writer, stamp, writer):
                 # It belongs into the copy: what it wipes is stale from now on, and who has not got it is no source.
-                entry.over_stamp, entry.over_origin = stamp, id.origin_node
-                self.remember(entry, id, stamp)
+                entry.over_stamp, entry.over_writer = stamp, writer
+                self.remember(entry, writer, id.sequence, stamp)
             elif not entry.flags & ENTRY_LACKING:
                 return NOTE_DUPLICATE
             entry.flags |= ENTRY_DISORDERED | ENTRY_LACKING
@@ -118,15 +125,20 @@ cdef class WriteTable:
         if klass != WRITE_COMMUTE or (entry.family != FAMILY_NONE and entry.family != family):
             family = FAMILY_MIXED
         entry.family = <uint8_t>family
-        self.remember(entry, id, stamp)
+        self.remember(entry, writer, id.sequence, stamp)
         if is_newest:
-            bucket.stamps[way] = stamp
-            entry.origin = id.origin_node
+            entry.stamp = stamp
+            entry.writer = writer
             return NOTE_APPLY
         if family != FAMILY_MIXED:
             return NOTE_APPLY
         entry.flags |= ENTRY_DISORDERED
         return NOTE_APPLY_AND_COPY
+
+    cdef bint is_less(self, uint64_t stamp, uint16_t writer, uint64_t other_stamp, uint16_t other) noexcept nogil:
+        if stamp != other_stamp:
+            return stamp < other_stamp
+        return self.writers[writer].node < self.writers[other].node
 
     cdef int find(self, const Bucket* bucket, uint64_t hash) noexcept nogil:
         cdef int way
@@ -137,28 +149,57 @@ cdef class WriteTable:
 
     cdef int insert(self, Bucket* bucket, uint64_t hash, uint64_t stamp) noexcept nogil:
         """A place for a key; the key with the oldest last write makes room."""
+        cdef Entry* entries = self.entry_at(bucket, 0)
         cdef int way
         cdef int oldest = 0
         for way in range(WAYS):
             if bucket.hashes[way] == 0:
                 oldest = way
                 break
-            if bucket.stamps[way] < bucket.stamps[oldest]:
+            if entries[way].stamp < entries[oldest].stamp:
                 oldest = way
-        if bucket.hashes[oldest] and bucket.stamps[oldest] > bucket.floor:
-            bucket.floor = bucket.stamps[oldest]
+        if bucket.hashes[oldest] and entries[oldest].stamp > bucket.floor:
+            bucket.floor = entries[oldest].stamp
         bucket.hashes[oldest] = hash
-        bucket.stamps[oldest] = stamp
-        memset(self.entry_at(bucket, oldest), 0, sizeof(Entry))
+        memset(&entries[oldest], 0, sizeof(Entry))
+        entries[oldest].stamp = stamp
         return oldest
 
-    cdef void remember(self, Entry* entry, const WriteId* id, uint64_t stamp) noexcept nogil:
+    cdef void remember(self, Entry* entry, uint16_t writer, uint64_t sequence, uint64_t stamp) noexcept nogil:
         cdef Recent* recent = &self.recents[self.recent_count & self.recent_mask]
-        recent.id = id[0]
-        recent.stamp = stamp
-        recent.previous = entry.recent
+        cdef uint64_t back
         self.recent_count += 1
+        back = self.recent_count - entry.recent if entry.recent else 0
+        recent.stamp = stamp
+        recent.sequence = sequence
+        recent.back = <uint32_t>(back if back <= self.recent_mask else 0)
+        recent.writer = writer
         entry.recent = self.recent_count
+
+    cdef uint16_t writer_of(self, const WriteId* id) noexcept nogil:
+        """The number of a process that stamps writes."""
+        cdef Writer* writer = &self.writers[self.latest_writer]
+        cdef uint32_t i
+        if self.writer_count and is_of(id, writer):
+            return self.latest_writer
+        for i in range(self.writer_count):
+            writer = &self.writers[i]
+            if is_of(id, writer):
+                self.latest_writer = <uint16_t>i
+                return self.latest_writer
+        if self.writer_count == WRITERS:
+            self.forget()
+        writer = &self.writers[self.writer_count]
+        writer.node, writer.boot, writer.worker = id.origin_node, id.origin_boot, id.origin_worker
+        self.latest_writer = <uint16_t>self.writer_count
+        self.writer_count += 1
+        return self.latest_writer
+
+    cdef void forget(self) noexcept nogil:
+        """Everything but what was seen: the floor of all buckets rises to the newest stamp."""
+        self.raise_floors(self.highest)
+        memset(self.buckets, 0, (self.bucket_mask + 1) * sizeof(Bucket))
+        self.writer_count = 0
 
     cdef void raise_floors(self, uint64_t stamp) noexcept nogil:
         if stamp > self.first_floor:
@@ -249,6 +290,7 @@ cdef class WriteTable:
         cdef Entry* entry
         cdef uint64_t at
         cdef Recent* recent
+        cdef Writer* writer
         cdef list ids = []
         cdef list others = []
         cdef list stamps = []
@@ -258,41 +300,51 @@ cdef class WriteTable:
         at = entry.recent
         while at and at + self.recent_mask >= self.recent_count and len(others) < others_most:
             recent = &self.recents[(at - 1) & self.recent_mask]
-            at = recent.previous
-            is_told = len(ids) < most and recent.stamp >= since and not is_less(
-                recent.stamp, recent.id.origin_node, entry.over_stamp, entry.over_origin)
-            (ids if is_told else others).append(
-                (recent.id.origin_node, recent.id.origin_boot, recent.id.origin_worker, recent.id.sequence))
+            at = at - recent.back if recent.back else 0
+            is_told = len(ids) < most and recent.stamp >= since and not self.is_less(
+                recent.stamp, recent.writer, entry.over_stamp, entry.over_writer)
+            writer = &self.writers[recent.writer]
+            (ids if is_told else others).append((writer.node, writer.boot, writer.worker, recent.sequence))
             if is_told:
                 stamps.append(recent.stamp)
-        return (bucket.stamps[way], entry.origin, entry.flags + 256 * entry.family, ids,
-                entry.over_stamp, entry.over_origin, others, stamps)
+        return (entry.stamp, self.writers[entry.writer].node, entry.flags + 256 * entry.family, ids,
+                entry.over_stamp, self.writers[entry.over_writer].node if entry.over_stamp else 0, others, stamps)
 
     def put(self, bytes key, uint64_t stamp, uint64_t origin, int flags, ids, uint64_t over_stamp,
             uint64_t over_origin, others=(), stamps=()):
         cdef uint64_t hash = key_hash(key, len(key))
         cdef Bucket* bucket = &self.buckets[hash & self.bucket_mask]
-        cdef int way = self.find(bucket, hash)
+        cdef int way
         cdef Entry* entry
         cdef WriteId what
+        cdef uint16_t writer
+        if self.writer_count + len(ids) + len(others) + 2 > WRITERS:
+            self.forget()                           # now, not in the middle
+        way = self.find(bucket, hash)
+        what = id_of((origin, 0, 0, 0))
+        writer = self.writer_of(&what)
+        self.highest = max(self.highest, stamp)
         if way < 0:
             way = self.insert(bucket, hash, stamp)
+            self.entry_at(bucket, way).writer = writer
         entry = self.entry_at(bucket, way)
-        if not is_less(stamp, origin, bucket.stamps[way], entry.origin):
-            bucket.stamps[way] = stamp
-            entry.origin = origin
-        entry.over_stamp, entry.over_origin = over_stamp, over_origin
+        if not self.is_less(stamp, writer, entry.stamp, entry.writer):
+            entry.stamp = stamp
+            entry.writer = writer
+        entry.over_stamp = over_stamp
+        what = id_of((over_origin, 0, 0, 0))
+        entry.over_writer = self.writer_of(&what)
         entry.flags = <uint8_t>(flags & (ENTRY_DISORDERED | ENTRY_LACKING))
         entry.family = <uint8_t>(flags >> 8)
         entry.recent = 0
         for id in others:
             what = id_of(id)
             self.mark(&what)
-            self.remember(entry, &what, 0)
+            self.remember(entry, self.writer_of(&what), what.sequence, 0)
         for id, when in reversed(list(zip(ids, stamps if len(stamps) == len(ids) else [stamp] * len(ids)))):
             what = id_of(id)
             self.mark(&what)
-            self.remember(entry, &what, when)
+            self.remember(entry, self.writer_of(&what), what.sequence, when)
 
     def raise_floor(self, uint64_t stamp):
         self.raise_floors(stamp)

@@ -22,16 +22,21 @@ cpdef enum:                     # DnodeScan.type
 cpdef enum:                     # DnodeScan.flags
     DNODE_ENCRYPTED = 1
     DNODE_COMPRESSED = 2        # no node sets it
+    DNODE_BATCH = 4             # request: several stamped writes share this header (docs/adr/0087)
 
 cpdef enum:                     # DnodeScan.version
     DNODE_VERSION_C = 1         # C Dynomite, and whatever is written to it
     DNODE_VERSION_OURS = 2      # payload_len is exact, data may be an extension
+    DNODE_VERSION_BATCHES = 3   # the same, and it reads batches of writes and runs of replies; what this version writes
 
 cdef enum:
     DNODE_HEADER_MOST = 128     # bytes of a header beside its data
     DNODE_DATA_MOST = 16 * 1024     # longest data field that is accepted
     DNODE_JUNK_MOST = 64 * 1024     # bytes skipped in search of a header before the connection is given up
     EXTENSION_MOST = 96         # bytes that encode_extension writes at most
+    EXTENSION_RUN_MOST = 65536  # replies in a run at most
+    BATCH_STEP = 6              # bytes in front of each write of a batch
+    BATCH_DIGITS = 7            # of a batch's payload length, which is told when the batch is whole
 
 cpdef enum:                     # DnodeScan.error on FRAME_ERROR
     DNODE_FINE = 0
@@ -105,6 +110,7 @@ cpdef enum:                     # Extension.fields; a group is present as a whol
     EXTENSION_ORIGIN = 2        # origin_node, origin_boot, origin_worker, sequence, conflict_class
     EXTENSION_EPOCH = 4         # epoch
     EXTENSION_DATA_SET = 8      # data_set
+    EXTENSION_RUN = 16          # run
 
 
 cdef struct Extension:
@@ -121,6 +127,7 @@ cdef struct Extension:
     uint32_t conflict_class     # CLASS_* of the command table
     uint64_t epoch              # of the connection
     uint64_t data_set           # id of the data set that the write is meant for
+    uint32_t run                # of a reply: how many requests in a row it answers, its id is that of the last
 
 
 # Writes the extension, at most EXTENSION_MOST bytes. Bytes written.
@@ -128,6 +135,29 @@ cdef size_t encode_extension(char* out, const Extension* e) noexcept nogil
 # 1 and *e, or 0 for a data field that holds no whole extension ("d", a wrapped key, anything else). Fields that are
 # not known are passed over; fields that are missing are 0, protocol 2.
 cdef int decode_extension(const char* p, size_t n, Extension* e) noexcept nogil
+
+
+# ---- the steps of a batch: what distinguishes a write from the one before it, or the first from the extension
+
+cdef inline void put_step(char* out, uint32_t stamp, uint8_t sequence, uint8_t conflict_class) noexcept nogil:
+    cdef unsigned char* to = <unsigned char*>out
+    to[0] = <unsigned char>(stamp >> 24)
+    to[1] = <unsigned char>(stamp >> 16)
+    to[2] = <unsigned char>(stamp >> 8)
+    to[3] = <unsigned char>stamp
+    to[4] = sequence
+    to[5] = conflict_class
+
+
+cdef inline void take_step(const char* p, Extension* e) noexcept nogil:
+    cdef const unsigned char* step = <const unsigned char*>p
+    e.stamp += <uint64_t>step[0] << 24 | <uint64_t>step[1] << 16 | <uint64_t>step[2] << 8 | step[3]
+    e.sequence += step[4]
+    e.conflict_class = step[5]
+
+
+# The payload length of a frame, told afterwards; `end` is behind its header, which was written for BATCH_DIGITS digits.
+cdef void put_batch_length(char* end, size_t payload_len) noexcept nogil
 
 
 # For whoever decrypted a payload: whether these bytes are exactly one request (in array form), exactly one reply.

@@ -76,7 +76,8 @@ cdef enum:
     KEY_CONFLICT_CLASS = 9
     KEY_EPOCH = 10
     KEY_DATA_SET = 11
-    KEYS = 12
+    KEY_RUN = 12
+    KEYS = 13
 
     EXTENSION_VERSION = 1
     ORIGIN_KEYS = (1 << KEY_ORIGIN_NODE | 1 << KEY_ORIGIN_BOOT | 1 << KEY_ORIGIN_WORKER | 1 << KEY_SEQUENCE
@@ -376,6 +377,15 @@ cdef size_t encode_dnode(
     return at + 2 - out
 
 
+cdef void put_batch_length(char* end, size_t payload_len) noexcept nogil:
+    cdef char* at = end - 2
+    cdef int _i
+    for _i in range(BATCH_DIGITS):
+        at -= 1
+        at[0] = <char>(c'0' + payload_len % 10)
+        payload_len //= 10
+
+
 # ---------------------------------------------------------------------------------------------------- extension
 
 
@@ -433,6 +443,9 @@ cdef size_t encode_extension(char* out, const Extension* e) noexcept nogil:
         fields += 1
     if e.fields & EXTENSION_DATA_SET:
         at = put_u64(at, KEY_DATA_SET, e.data_set)
+        fields += 1
+    if e.fields & EXTENSION_RUN:
+        at = put_u32(at, KEY_RUN, e.run)
         fields += 1
     out[0] = <char>(FIXMAP + fields)
     return at - out
@@ -547,6 +560,8 @@ cdef inline bint keep_field(Extension* e, int key, uint64_t value) noexcept nogi
             e.origin_boot = <uint32_t>value
         elif key == KEY_ORIGIN_WORKER:
             e.origin_worker = <uint32_t>value
+        elif key == KEY_RUN:
+            e.run = <uint32_t>value
         else:
             e.conflict_class = <uint32_t>value
     return True
@@ -641,6 +656,8 @@ cdef int decode_extension(const char* p, size_t n, Extension* e) noexcept nogil:
         e.fields |= EXTENSION_EPOCH
     if seen & 1 << KEY_DATA_SET:
         e.fields |= EXTENSION_DATA_SET
+    if seen & 1 << KEY_RUN:
+        e.fields |= EXTENSION_RUN
     return 1
 
 

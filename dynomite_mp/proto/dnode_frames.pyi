@@ -26,6 +26,7 @@ class ExtensionFields(NamedTuple):
     epoch: int = 0
     data_set: int = 0
     version: int = 1
+    run: int = 0
 
 class DnodeFramer:
     """Takes the bytes of one peer connection in pieces and gives back whole frames; stops for good at an error."""

@@ -52,8 +52,8 @@ DnodeFrame = namedtuple("DnodeFrame", "id type flags version same_dc data payloa
 ExtensionFields = namedtuple(
     "ExtensionFields",
     "fields clock flags protocol stamp origin_node origin_boot origin_worker sequence conflict_class epoch data_set "
-    "version",
-    defaults=(0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 1),
+    "version run",
+    defaults=(0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0),
 )
 cdef dict ERROR_NAMES = {
     DNODE_JUNK: "no frame header",
@@ -153,7 +153,7 @@ def pack_extension(fields) -> bytes:
     cdef char out[EXTENSION_MOST]
     cdef Extension e
     (e.fields, e.clock, e.flags, e.protocol, e.stamp, e.origin_node, e.origin_boot, e.origin_worker, e.sequence,
-     e.conflict_class, e.epoch, e.data_set, e.version) = fields
+     e.conflict_class, e.epoch, e.data_set, e.version, e.run) = fields
     return out[:encode_extension(out, &e)]
 
 
@@ -164,7 +164,7 @@ def unpack_extension(bytes data):
         return None
     return ExtensionFields(
         e.fields, e.clock, e.flags, e.protocol, e.stamp, e.origin_node, e.origin_boot, e.origin_worker, e.sequence,
-        e.conflict_class, e.epoch, e.data_set, e.version,
+        e.conflict_class, e.epoch, e.data_set, e.version, e.run,
     )
 
 
@@ -221,7 +221,7 @@ def time_extension(fields, int64_t rounds, bint decode) -> int:
     cdef size_t total = 0
     cdef int64_t _r
     (e.fields, e.clock, e.flags, e.protocol, e.stamp, e.origin_node, e.origin_boot, e.origin_worker, e.sequence,
-     e.conflict_class, e.epoch, e.data_set, e.version) = fields
+     e.conflict_class, e.epoch, e.data_set, e.version, e.run) = fields
     with nogil:
         for _r in range(rounds):
             e.clock += 1

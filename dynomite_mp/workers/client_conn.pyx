@@ -63,6 +63,8 @@ cdef class ClientConn(SourceConn):
                     self.path.protocol_error(self, self.scan.error_code)
                     return 0
                 self.has_whole = True
+                if buf_len(&self.inbuf) > self.scan.pos:
+                    self.path.foresee(buf_ptr(&self.inbuf) + self.scan.pos, buf_len(&self.inbuf) - self.scan.pos)
             if self.scan.argc > 0:
                 if budget == 0:
                     self.poll.mark_ready(self)

@@ -30,6 +30,7 @@ cdef class PollSet:
     cdef uint64_t stalled_ns        # when this process, or its datastore, was last found to have been stopped
     cdef uint64_t awake_ns          # when this process had last been stopped: nobody has been heard before
     cdef uint64_t turns
+    cdef uint64_t receives          # times that something was received
     cdef uint64_t busy_ns
     cdef object schedule_turn       # () -> None: run turn() once more soon
     cdef bint in_turn

@@ -457,6 +457,7 @@ cdef class Conn:
             if self.edge and (<size_t>got == room or self.has_ended):
                 self.look_once_more()
             self.bytes_in += <uint64_t>got
+            self.poll.receives += 1
             return self.feed()
         if got == 0:
             self.is_eof = True

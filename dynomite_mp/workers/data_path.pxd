@@ -64,4 +64,7 @@ cdef class DataPath(PollSet):
     cdef int peer_gossip(self, Conn source, const char* p, size_t n) except -1
     cdef int heard_clock(self, Conn conn, uint64_t clock) except -1
     cdef size_t describe_reply(self, Request* request, char* data) noexcept
+    cdef void foresee(self, const char* p, size_t n) noexcept
+    cdef size_t describe_run(self, uint64_t run, char* data) noexcept
+    cdef size_t describe_write(self, Request* request, const char** data) noexcept
     cdef void peer_opened(self, Conn source, int change) noexcept

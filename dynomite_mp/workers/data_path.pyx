@@ -97,5 +97,18 @@ cdef class DataPath(PollSet):
         data[0] = c"d"
         return 1
 
+    cdef void foresee(self, const char* p, size_t n) noexcept:
+        """The request behind the one at hand, as far as it has come."""
+
+    cdef size_t describe_run(self, uint64_t run, char* data) noexcept:
+        """The same of a reply to so many requests in a row."""
+        data[0] = c"d"
+        return 1
+
+    cdef size_t describe_write(self, Request* request, const char** data) noexcept:
+        """The data field of a stamped write's frame to one of our nodes; its length."""
+        data[0] = b"d"
+        return 1
+
     cdef void peer_opened(self, Conn source, int change) noexcept:
         """One inbound peer connection more, or (change -1) fewer."""

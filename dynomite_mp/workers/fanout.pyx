@@ -330,8 +330,6 @@ cdef class Fanout(Writes):
         cdef PeerOutConn conn = <PeerOutConn>self.peers[node * self.peer_count + request.token % self.peer_count]
         cdef char[DNODE_HEADER_MOST + EXTENSION_MOST] head
         cdef char[EXTENSION_MOST] own
-        cdef const char* data = b"d"
-        cdef size_t data_len = 1
         cdef Extension extension
         cdef Slot* slot
         if conn is None:
@@ -351,7 +349,7 @@ cdef class Fanout(Writes):
             self.slab.add(self.cells.peer_dropped, 1)
             return DOWN
         if request.stamp and request.mode != PLAN_LEAD and conn.is_ours:
-            data_len = self.describe_write(request, &data)
+            slot = conn.enqueue_write(request, p, n)
         elif conn.is_ours and (request.group == GROUP_RESP3 or request.mode == PLAN_LEAD or request.is_forced):
             memset(&extension, 0, sizeof(Extension))
             extension.protocol = 3 if request.group == GROUP_RESP3 else 2
@@ -361,9 +359,9 @@ cdef class Fanout(Writes):
                     extension.flags |= EXTENSION_LATER
             elif request.is_forced:
                 extension.flags = EXTENSION_FORCE_READ
-            data = own
-            data_len = encode_extension(own, &extension)
-        slot = conn.enqueue_frame(head, DNODE_REQ, data, data_len, p, n)
+            slot = conn.enqueue_frame(head, DNODE_REQ, own, encode_extension(own, &extension), p, n)
+        else:
+            slot = conn.enqueue_frame(head, DNODE_REQ, b"d", 1, p, n)
         if slot == NULL:
             request.error_code = E_NO_MEMORY
             return DOWN

@@ -569,6 +569,7 @@ cdef class IoPath(KeyHolds):
         cdef const char* p
         cdef size_t n
         cdef int what, handled
+        self.receives += 1
         for link in self.shards:
             if link is None:
                 continue

@@ -19,7 +19,7 @@ from typing import Any
 from dynomite_mp.cluster.route import RouteTable
 from dynomite_mp.cluster.topology import Node, Topology
 from dynomite_mp.ipc.counters import SlabWriter
-from dynomite_mp.proto.dnode import DNODE_VERSION_OURS
+from dynomite_mp.proto.dnode import DNODE_VERSION_BATCHES, DNODE_VERSION_OURS
 from dynomite_mp.workers.io_path import IoPath
 from dynomite_mp.workers.peer_cipher import NodeKey
 from dynomite_mp.workers.peer_out_conn import PeerOutConn
@@ -174,6 +174,7 @@ class PeerLink:
     def on_handshake(self, conn: PeerOutConn, _reply: bytes) -> None:
         """Whatever it answers, it is there; a C node passes the question to its datastore."""
         self.is_ours = conn.is_ours = conn.version_seen >= DNODE_VERSION_OURS
+        conn.takes_batches = conn.version_seen >= DNODE_VERSION_BATCHES
         self._backoff_ms = BACKOFF_FIRST_MS
         self.is_up = True
         self.times_up += 1

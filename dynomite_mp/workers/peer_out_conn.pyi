@@ -12,6 +12,8 @@ class PeerOutConn(TargetConn):
     """Place in the route table, -1: no longer part of the topology."""
     is_ours: bool
     """A node of this program; known when it has answered."""
+    takes_batches: bool
+    """It reads several writes behind one header."""
     is_leading: bool
     """It says that it leads."""
 

@@ -6,25 +6,31 @@ first question: a PING whose version says that we are one of ours; who answers w
 What it is not: see target_conn for deadlines, silence and loss; it does not know who owns what.
 
     outbuf (plain link)      header payload header payload ...     sent as it stands
+    outbuf (batches)         header step payload step payload ...  header payload ...
     outbuf (encrypted link)  payload payload ...                   kept for the case of loss; `wire` is what is sent
 
 Invariants (reference 6.4): an id is the place of its slot in the queue; a reply with a smaller id belongs to the past
 and is dropped; a larger one means that those before it will get none. One of ours may give the slot back first (flag
-LATER) and reply with the same id when it can; then the request waits in `later`, and no other one behind it.
+LATER) and reply with the same id when it can; then the request waits in `later`, and no other one behind it. One reply
+may stand for a run of requests, the last of which it names (ADR 87). A batch is open until something else is queued or
+anything is sent; its header is in the slot of its first write.
 """
 
 import logging
 
 from libc.stdint cimport uint64_t
 
-from dynomite_mp.proto.buffer cimport buf_append, buf_consume, buf_free, buf_init, buf_len, buf_ptr, buf_shrink_idle
+from dynomite_mp.proto.buffer cimport (
+    buf_append, buf_consume, buf_free, buf_init, buf_len, buf_ptr, buf_shrink_idle, buf_tail,
+)
 from dynomite_mp.proto.dnode cimport (
-    DNODE_ENCRYPTED, DNODE_REQ, DNODE_RES, DNODE_VERSION_C, DNODE_VERSION_OURS, EXTENSION_LATER, Extension,
-    decode_extension, dnode_payload_is_exact, dnode_scan_reset, encode_dnode, next_dnode,
+    BATCH_STEP, DNODE_BATCH, DNODE_ENCRYPTED, DNODE_HEADER_MOST, DNODE_REQ, DNODE_RES, DNODE_VERSION_BATCHES,
+    DNODE_VERSION_C, DNODE_VERSION_OURS, EXTENSION_LATER, EXTENSION_MOST, EXTENSION_RUN, EXTENSION_RUN_MOST, Extension,
+    decode_extension, dnode_payload_is_exact, dnode_scan_reset, encode_dnode, next_dnode, put_batch_length, put_step,
 )
 from dynomite_mp.proto.resp cimport FRAME_ERROR, FRAME_MORE, next_reply, reply_scan_reset
 from dynomite_mp.workers.data_path cimport DataPath
-from dynomite_mp.workers.request cimport SLOT_HANDSHAKE, SLOT_PROBE, SLOT_REQUEST, Slot, slots_len
+from dynomite_mp.workers.request cimport SLOT_HANDSHAKE, SLOT_PROBE, SLOT_REQUEST, Request, Slot, slots_len
 from dynomite_mp.workers.target_conn cimport TargetConn
 
 log = logging.getLogger("dynomite_mp.io")
@@ -33,6 +39,9 @@ cdef enum:
     KEEP_BYTES = 1048576            # an emptied buffer above this goes back at once
     HEAD_ROOM = 512
     PING_BYTES = 14
+    BATCH_MOST = 262144             # bytes of a batch; and of a write in it:
+    BATCHED_MOST = 16384            # what a header more costs is nothing beside it
+    SEVEN_DIGITS = 9999999          # of a payload length that is not known yet
 
 
 cdef class LaterReply:
@@ -84,13 +93,69 @@ cdef class PeerOutConn(TargetConn):
         cdef Slot* slot
         if self.cipher is not None:
             return self.enqueue_secret(type, data, data_len, p, n)
+        self.seal()
         head_len = encode_dnode(head, self.slots.tail + 1, type, 0,
-                                DNODE_VERSION_OURS if self.is_ours else DNODE_VERSION_C, self.same_dc,
+                                DNODE_VERSION_BATCHES if self.is_ours else DNODE_VERSION_C, self.same_dc,
                                 data, data_len, n)
         slot = self.enqueue(head, head_len, p, n)
         if slot != NULL:
             slot.head_len = <unsigned short>head_len
         return slot
+
+    # ---- batches of writes
+
+    cdef Slot* enqueue_write(self, Request* request, const char* p, size_t n) noexcept:
+        """A stamped write to one of our nodes: behind the header of the one before, if they have enough in common."""
+        cdef char[DNODE_HEADER_MOST + EXTENSION_MOST + BATCH_STEP] head
+        cdef const char* data = NULL
+        cdef size_t data_len
+        if self.batch_bytes and self.may_join(request, n):
+            return self.enqueue_step(request, head, 0, self.batch_stamp, self.batch_id.sequence, p, n)
+        data_len = self.path.describe_write(request, &data)
+        if not self.takes_batches or self.cipher is not None or n > BATCHED_MOST:
+            return self.enqueue_frame(head, DNODE_REQ, data, data_len, p, n)
+        self.seal()
+        self.batch_head_len = encode_dnode(head, self.slots.tail + 1, DNODE_REQ, DNODE_BATCH, DNODE_VERSION_BATCHES,
+                                           self.same_dc, data, data_len, SEVEN_DIGITS)
+        self.batch_group, self.batch_marks = request.group, request.marks
+        return self.enqueue_step(request, head, self.batch_head_len, request.stamp, request.id.sequence, p, n)
+
+    cdef bint may_join(self, Request* request, size_t n) noexcept:
+        return (request.id.origin_node == self.batch_id.origin_node
+                and request.id.origin_boot == self.batch_id.origin_boot
+                and request.id.origin_worker == self.batch_id.origin_worker
+                and request.group == self.batch_group and request.marks == self.batch_marks
+                and request.stamp >= self.batch_stamp and request.stamp - self.batch_stamp <= <uint32_t>-1
+                and request.id.sequence >= self.batch_id.sequence
+                and request.id.sequence - self.batch_id.sequence <= <uint8_t>-1
+                and n <= BATCHED_MOST and self.batch_bytes + n < BATCH_MOST)
+
+    cdef Slot* enqueue_step(self, Request* request, char* head, size_t head_len, uint64_t stamp, uint64_t sequence,
+                            const char* p, size_t n) noexcept:
+        cdef Slot* slot
+        put_step(head + head_len, <uint32_t>(request.stamp - stamp), <uint8_t>(request.id.sequence - sequence),
+                 request.conflict)
+        head_len += BATCH_STEP
+        slot = self.enqueue(head, head_len, p, n)
+        if slot != NULL:
+            slot.head_len = <unsigned short>head_len
+            self.batch_bytes += head_len + n
+            self.batch_id = request.id
+            self.batch_stamp = request.stamp
+        return slot
+
+    cdef void seal(self) noexcept:
+        """Nothing joins the batch any more: its header learns how long it is."""
+        if self.batch_bytes:
+            put_batch_length(buf_tail(&self.outbuf) - self.batch_bytes + self.batch_head_len,
+                             self.batch_bytes - self.batch_head_len)
+            self.batch_bytes = 0
+
+    cdef void flush(self):
+        self.seal()
+        TargetConn.flush(self)
+
+    # ---- encrypted links
 
     cdef Slot* enqueue_secret(self, int type, const char* data, size_t data_len, const char* p, size_t n):
         """The same on an encrypted link; the first frame carries the key."""
@@ -98,8 +163,8 @@ cdef class PeerOutConn(TargetConn):
         cdef bytes field = data[:data_len] if self.key_sent else self.cipher.sealed_key
         cdef bytes secret = self.cipher.encrypt(p[:n])
         cdef size_t head_len = encode_dnode(
-            head, self.slots.tail + 1, type, DNODE_ENCRYPTED, DNODE_VERSION_OURS if self.is_ours else DNODE_VERSION_C,
-            self.same_dc, field, len(field), len(secret))
+            head, self.slots.tail + 1, type, DNODE_ENCRYPTED,
+            DNODE_VERSION_BATCHES if self.is_ours else DNODE_VERSION_C, self.same_dc, field, len(field), len(secret))
         cdef Slot* slot = self.enqueue(NULL, 0, p, n)
         if slot == NULL:
             return NULL
@@ -108,6 +173,8 @@ cdef class PeerOutConn(TargetConn):
         if buf_append(&self.wire, head, head_len) < 0 or buf_append(&self.wire, secret, len(secret)) < 0:
             raise MemoryError
         return slot
+
+    # ---- replies
 
     cdef int feed(self) except -1:
         cdef const char* p
@@ -158,15 +225,17 @@ cdef class PeerOutConn(TargetConn):
             return 0
         self.reply_marks = extension.flags
         self.reply_stamp = extension.stamp
+        if extension.fields & EXTENSION_RUN:
+            self.reply_run = extension.run
         return self.path.heard_clock(self, max(extension.clock, extension.stamp))
 
     cdef int match(self, const char* p, size_t n) except -1:
-        """The reply of the frame that was just read goes to the slot whose id it echoes."""
-        cdef Slot slot
+        """The reply of the frame that was just read goes to the slot whose id it echoes, or to a run of slots."""
         cdef bytes plain = None
-        cdef uint64_t id = self.head.id
+        cdef uint64_t id
         self.version_seen = self.head.version
         self.reply_marks = 0
+        self.reply_run = 1
         if self.head.data_len > 1 and self.head.version >= DNODE_VERSION_OURS:
             self.read_extension()
         if self.head.flags & DNODE_ENCRYPTED:
@@ -175,6 +244,18 @@ cdef class PeerOutConn(TargetConn):
                 log.error("%r sent a reply that cannot be decrypted; it is dropped", self)
                 return 0
             p, n = plain, len(plain)
+        if self.reply_run - 1 >= EXTENSION_RUN_MOST or self.reply_run > self.head.id:
+            log.error("%r sent a reply to %d requests; the connection is closed", self, self.reply_run)
+            self.close_now(0)
+            return 0
+        for id in range(self.head.id - self.reply_run + 1, self.head.id + 1):
+            self.match_one(id, p, n)
+            if self.fd < 0:
+                return 0
+        return 0
+
+    cdef int match_one(self, uint64_t id, const char* p, size_t n) except -1:
+        cdef Slot slot
         while slots_len(&self.slots) and id > self.slots.head + 1:
             self.path.target_mismatch(self)
             if self.take(&slot):

@@ -33,6 +33,9 @@ cdef class Stamps(Answers):
     cdef uint64_t sequence
     cdef uint64_t unix_turn         # the turn of unix_now_ns
     cdef uint64_t unix_now_ns
+    cdef uint64_t stamp_receives    # what had been received, and in which turn, when the time of stamps was read
+    cdef uint64_t stamp_turn
+    cdef uint64_t stamp_unix_ns
     cdef object on_skew             # called with the address of a node whose clock is too far ahead
     cdef const Extension* incoming  # of the peer's request at hand, NULL: it brought none
     cdef char[EXTENSION_MOST] outgoing      # of the write at hand, for our nodes
@@ -52,7 +55,6 @@ cdef class Stamps(Answers):
     cdef int adopt(self, Request* request, uint64_t clock) except -1
     cdef int adopt_extension(self, Request* request, const Extension* extension) except -1
     cdef int follow(self, Conn conn, uint64_t clock) except -1
-    cdef size_t describe_write(self, Request* request, const char** data) noexcept
     cdef int note(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1
     cdef int note_keys(self, Request* request, const CommandRow* row, int klass, int family, bint is_resent,
                        const char* p, size_t n) except -1

@@ -27,8 +27,10 @@ from dynomite_mp.proto.command_lookup cimport (
     CONFLICT_LEAD, KEYS_NONE, CommandRow, command_lookup, command_row,
 )
 from dynomite_mp.proto.dnode cimport (
-    EXTENSION_LATER, EXTENSION_ORIGIN, EXTENSION_RESENT, EXTENSION_STALE, EXTENSION_STAMP, Extension, encode_extension,
+    EXTENSION_LATER, EXTENSION_ORIGIN, EXTENSION_RESENT, EXTENSION_RUN, EXTENSION_STALE, EXTENSION_STAMP, Extension,
+    encode_extension,
 )
+from dynomite_mp.proto.peek cimport peek_key
 from dynomite_mp.proto.resp cimport FRAME_OK, KeyWalk, RequestScan, Span, next_request, walk_key, walk_keys
 from dynomite_mp.workers.answers cimport Answers
 from dynomite_mp.workers.conn cimport Conn
@@ -92,9 +94,13 @@ cdef class Stamps(Answers):
     # ---- id and stamp
 
     cdef void stamp(self, Request* request) noexcept:
-        """A write of this coordinator. The time is read for each: a turn may be longer than a client's next step."""
+        """A write of this coordinator. The time is read after all that has been received so far, and not once a turn,
+        which may be longer than a client's next step."""
+        if self.stamp_receives != self.receives or self.stamp_turn != self.turns or not self.in_turn:
+            self.stamp_receives, self.stamp_turn = self.receives, self.turns
+            self.stamp_unix_ns = unix_ns()
         self.sequence += 1
-        request.stamp = self.clock.now(unix_ns())
+        request.stamp = self.clock.now(self.stamp_unix_ns)
         request.id.origin_node = self.node_id
         request.id.origin_boot = self.boot_id
         request.id.origin_worker = self.worker_id
@@ -203,7 +209,24 @@ cdef class Stamps(Answers):
             extension.stamp = request.stamp
         return encode_extension(data, &extension)
 
+    cdef size_t describe_run(self, uint64_t run, char* data) noexcept:
+        cdef Extension extension
+        memset(&extension, 0, sizeof(Extension))
+        if self.is_stamping:
+            extension.clock = self.clock.reading(self.turn_unix_ns())
+        extension.protocol = 2
+        if run > 1:
+            extension.fields = EXTENSION_RUN
+            extension.run = <uint32_t>run
+        return encode_extension(data, &extension)
+
     # ---- a write before this node's datastore
+
+    cdef void foresee(self, const char* p, size_t n) noexcept:
+        """What the table knows of its key is on its way from memory while the one at hand is handled."""
+        cdef Span key
+        if self.is_stamping and peek_key(p, n, &key):
+            self.recent.fetch(key_hash(p + key.off, key.len))
 
     cdef int note(self, Request* request, const CommandRow* row, const char* p, size_t n) except -1:
         """What is to be done with a stamped write, NOTE_*."""

@@ -190,6 +190,8 @@ cdef class Writes(Stamps):
         cdef int rack
         cdef uint64_t refused = request.refused_racks
         request.is_taken = True
+        if refused == 0:
+            return 0
         request.refused_racks = 0
         for rack in range(RACKS_WATCHED):
             if (refused >> rack) & 1:

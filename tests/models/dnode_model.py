@@ -134,10 +134,10 @@ def frames(data: bytes) -> tuple[list[ModelFrame], int, str | None]:
 
 KEYS = (
     "version", "clock", "flags", "protocol", "stamp", "origin_node", "origin_boot", "origin_worker", "sequence",
-    "conflict_class", "epoch", "data_set",
+    "conflict_class", "epoch", "data_set", "run",
 )  # fmt: skip
-NARROW = {"version", "flags", "protocol", "origin_boot", "origin_worker", "conflict_class"}
-GROUPS = ((1, {"stamp"}), (2, set(KEYS[5:10])), (4, {"epoch"}), (8, {"data_set"}))
+NARROW = {"version", "flags", "protocol", "origin_boot", "origin_worker", "conflict_class", "run"}
+GROUPS = ((1, {"stamp"}), (2, set(KEYS[5:10])), (4, {"epoch"}), (8, {"data_set"}), (16, {"run"}))
 
 
 def extension(data: bytes) -> dict[str, int] | None:

@@ -13,8 +13,8 @@ U64 = st.integers(0, (1 << 64) - 1)
 U32 = st.integers(0, (1 << 32) - 1)
 SMALL = st.integers(0, 127)
 FIELDS = st.builds(
-    ExtensionFields, fields=st.integers(0, 15), clock=U64, flags=U32, protocol=SMALL, stamp=U64, origin_node=U64,
-    origin_boot=U32, origin_worker=U32, sequence=U64, conflict_class=SMALL, epoch=U64, data_set=U64,
+    ExtensionFields, fields=st.integers(0, 31), clock=U64, flags=U32, protocol=SMALL, stamp=U64, origin_node=U64,
+    origin_boot=U32, origin_worker=U32, sequence=U64, conflict_class=SMALL, epoch=U64, data_set=U64, run=U32,
 )  # fmt: skip
 NUMBERS = SMALL | U32 | U64 | st.integers(-300, -1)
 SCALARS = NUMBERS | st.none() | st.booleans() | st.floats() | st.text(max_size=40) | st.binary(max_size=300)
@@ -23,10 +23,10 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=20) | st.dictionaries(SMALL | st.text(max_size=3), inner, max_size=20),
     max_leaves=12,
 )
-ENTRIES = st.tuples(st.integers(0, 11), NUMBERS | NUMBERS | NUMBERS | SCALARS) | st.tuples(
-    st.integers(12, 1 << 40) | st.integers(-300, -1) | st.text(max_size=40) | st.booleans(), VALUES
+ENTRIES = st.tuples(st.integers(0, 12), NUMBERS | NUMBERS | NUMBERS | SCALARS) | st.tuples(
+    st.integers(13, 1 << 40) | st.integers(-300, -1) | st.text(max_size=40) | st.booleans(), VALUES
 )
-GROUPS = ((1, ("stamp",)), (2, dnode_model.KEYS[5:10]), (4, ("epoch",)), (8, ("data_set",)))
+GROUPS = ((1, ("stamp",)), (2, dnode_model.KEYS[5:10]), (4, ("epoch",)), (8, ("data_set",)), (16, ("run",)))
 
 
 def as_dict(fields: ExtensionFields | None) -> dict[str, Any] | None:
@@ -66,7 +66,7 @@ def test_what_is_written_may_be_reordered_and_extended(fields: ExtensionFields, 
     mixed = data.draw(st.permutations(entries))
     assert unpack_extension(pack_map(mixed)) == unpack_extension(packed)
     place = data.draw(st.integers(0, len(entries)))
-    longer = [*entries[:place], (data.draw(st.integers(12, 999)), data.draw(VALUES)), *entries[place:]]
+    longer = [*entries[:place], (data.draw(st.integers(13, 999)), data.draw(VALUES)), *entries[place:]]
     assert unpack_extension(pack_map(longer)) == unpack_extension(packed)
 
 

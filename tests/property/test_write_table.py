@@ -169,6 +169,32 @@ def test_what_a_copy_contained_is_seen_however_old() -> None:
     assert table.seen_id((1, 1, 0, 7), True) == NOTE_SKIP_AND_COPY
 
 
+def test_numbered_keys_are_spread_over_the_buckets() -> None:
+    """Whatever it is of a key that differs, few of them have to go although there is room for all."""
+    for pattern in (b"key:%012d", b"user:%d:name", b"%08x", b"session:abcdefgh:%d"):
+        table = WriteTable(0, buckets=4096)
+        for number in range(10000):
+            table.note_key(pattern % number, OVERWRITE, (1, 1, 0, number), 1 + number)
+        assert sum(table.entry(pattern % number) is None for number in range(10000)) < 100
+    table = WriteTable(0, buckets=4096)
+    for number in range(10000):
+        table.note_key(number.to_bytes(8, "big"), OVERWRITE, (1, 1, 0, number), 1 + number)
+    assert sum(table.entry(number.to_bytes(8, "big")) is None for number in range(10000)) < 100
+
+
+def test_more_processes_than_the_table_numbers_raise_its_floor() -> None:
+    table = WriteTable(0)
+    assert table.note_key(b"a", OVERWRITE, (1, 1, 0, 1), 50) == NOTE_APPLY
+    for boot in range(2, 4100):
+        assert table.note_key(b"b", ORDERED, (2, boot, 0, 1), 100 + boot) == NOTE_APPLY
+    assert table.entry(b"a") is None
+    entry = table.entry(b"b")
+    assert entry is not None and entry[:2] == (4199, 2)
+    assert entry[3][0] == (2, 4099, 0, 1)
+    assert table.note_key(b"a", OVERWRITE, (1, 1, 0, 2), 60, is_resent=True) == NOTE_SKIP_AND_COPY
+    assert table.note_key(b"a", OVERWRITE, (1, 1, 0, 3), 5000) == NOTE_APPLY
+
+
 def test_a_window_is_65536_sequence_numbers() -> None:
     table = WriteTable(0)
     assert table.seen_id((1, 1, 0, 5)) == NOTE_APPLY

@@ -47,8 +47,10 @@ class PlayedPeer:
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    async def start(self) -> None:
+    async def start(self, *, small_buffers: bool = False) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        if small_buffers:
+            self._server.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
@@ -93,6 +95,9 @@ class AskingPeer:
     def send(self, payload: bytes, data: bytes = b"d", kind: int = DNODE_REQ) -> None:
         self._sent += 1
         self.writer.write(encode_frame(self._sent, kind, payload, version=self.version, data=data))
+
+    async def at_eof(self) -> bool:
+        return await self._reader.read(1) == b""
 
     def has_reply(self) -> bool:
         return bool(self._frames) or bool(self._reader._buffer)  # type: ignore[attr-defined]

@@ -54,7 +54,7 @@ def test_a_later_version_adds_fields() -> None:
         "x" * 300,
         list(range(70000)),
     ):
-        later = {0: 2, 12: strange, 100: 1, 1000: strange, "name": strange, -1: 0} | known | {0: 2}
+        later = {0: 2, 99: strange, 100: 1, 1000: strange, "name": strange, -1: 0} | known | {0: 2}
         assert unpack_extension(msgpack.packb(later)) == WRITE._replace(version=2)
 
 

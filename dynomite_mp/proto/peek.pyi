@@ -1,0 +1,2 @@
+def peeked(data: bytes) -> bytes | None:
+    """The key of the request that may begin here, as it is guessed."""
