@@ -156,7 +156,7 @@ def flood(nodes: Sequence[Node]) -> Iterator[None]:
         subprocess.Popen(
             [find_benchmark(), "-h", node.host, "-p", str(target(node)[1]), "-c", str(CLIENTS), "-d", str(VALUE_BYTES),
              "-r", str(KEYSPACE), "-t", "set", "-n", str(2**31 - 1), "-l", "-q"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )
         for node in nodes
     ]  # fmt: skip
@@ -164,7 +164,8 @@ def flood(nodes: Sequence[Node]) -> Iterator[None]:
         yield
         for load in loads:
             if load.poll() is not None:
-                raise RuntimeError(f"redis-benchmark ended with {load.returncode}")
+                said = load.stderr.read().decode() if load.stderr else ""
+                raise RuntimeError(f"redis-benchmark ended with {load.returncode}: {said[-500:]}")
     finally:
         for load in loads:
             load.kill()
