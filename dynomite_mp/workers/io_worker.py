@@ -13,7 +13,6 @@ import asyncio
 import logging
 import math
 import os
-import socket
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -401,14 +400,10 @@ class IoWorker(Worker):
         if self._path.clients >= self._client_limit:
             _refuse(fd)
             return
-        if isinstance(address, tuple):
-            with_nodelay(fd)
         self._path.accept(fd, _text(address) or str(self.config.listen))
         self._gauges.count("client_connections_total")
 
     def _on_accept_peer(self, fd: int, address: Any) -> None:
-        if isinstance(address, tuple):
-            with_nodelay(fd)
         self._path.accept_peer(fd, _text(address), self._key)
         self._gauges.count("dnode_client_connections_total")
 
@@ -470,18 +465,6 @@ def _text(address: Any) -> str:
     if not isinstance(address, tuple):
         return ""
     return f"{address[0]}:{address[1]}" if ":" not in address[0] else f"[{address[0]}]:{address[1]}"
-
-
-def with_nodelay(fd: int) -> None:
-    """TCP_NODELAY on a descriptor that no socket object owns."""
-    sock = socket.socket(fileno=fd)
-    try:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    except OSError as failure:
-        log.debug("client socket options: %s", failure)
-    finally:
-        sock.detach()
 
 
 def _refuse(fd: int) -> None:

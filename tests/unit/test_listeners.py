@@ -132,3 +132,12 @@ def test_each_role_gets_its_own(tmp_path):
     assert listeners.of(Role.ADMIN, 0) == listeners.stats
     assert listeners.of(Role.GOSSIP, 0) == []
     listeners.close()
+
+
+def test_connections_are_accepted_with_the_options_that_they_need():
+    (sock,) = bind_address("listen", Address(HOST, free_port()), 1, 16)
+    with sock, socket.create_connection(sock.getsockname()):
+        sock.setblocking(True)
+        with sock.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
