@@ -10,15 +10,7 @@ from dynomite_mp.workers.writes cimport Writes
 cdef enum:
     DOWN = 3                        # beside TAKEN, HOLD and REFUSED: the target cannot be reached; request.error_code
 
-    # What became of one target's part in a request
-    OUT_GOOD = 0                    # it answered
-    OUT_ERROR = 1                   # its datastore answered an error
-    OUT_UNSENT = 3                  # the same, and certainly not executed; only of PLAN_LEAD
-
     AS_BEFORE = 4                   # of to_lead: the request is not of class lead
-
-    OUT_UNREACHABLE = 2             # it did not, will not, or says that it could not ask its datastore
-    OUT_AGAIN = 5                   # none yet: the write was sent once more
 
 
 cdef class Fanout(Writes):
@@ -46,7 +38,6 @@ cdef class Fanout(Writes):
     cdef int to_each_rack(self, Request* request, const CommandRow* row, const char* p, size_t n,
                           bint may_hold) except -1
     cdef int send_again(self, Request* request, const char* p, size_t n) except -1
-    cdef int skip(self, Request* request, int rack) except -1
     cdef int to_node(self, Request* request, int rack, const CommandRow* row,
                      const char* p, size_t n, bint may_hold) except -1
     cdef int to_datastore(self, Request* request, int rack, const CommandRow* row,

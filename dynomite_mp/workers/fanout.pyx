@@ -59,7 +59,9 @@ from dynomite_mp.workers.request cimport (
 from dynomite_mp.workers.stamps cimport COPY_READ
 from dynomite_mp.workers.target_conn cimport TargetConn
 from dynomite_mp.workers.write_order cimport order_bucket
-from dynomite_mp.workers.writes cimport HINT_MISSED, HINT_UNKNOWN, Writes
+from dynomite_mp.workers.writes cimport (
+    HINT_MISSED, HINT_UNKNOWN, OUT_AGAIN, OUT_ERROR, OUT_GOOD, OUT_UNREACHABLE, OUT_UNSENT, Writes,
+)
 
 from dynomite_mp.enums import NodeState
 from dynomite_mp.errors import WIRE_ERRORS
@@ -281,7 +283,7 @@ cdef class Fanout(Writes):
         if may_hold and buf_len(&conn.outbuf) > self.datastore_bytes:
             return HOLD
         if request.stamp and self.is_stamping and self.admission(request, row, p, n) != NOTE_APPLY:
-            return self.skip(request, rack)
+            return self.skip(request, rack, conn, row, p, n)
         slot = conn.enqueue(NULL, 0, p, n)
         if slot == NULL:
             request.error_code = E_NO_MEMORY
@@ -300,16 +302,6 @@ cdef class Fanout(Writes):
             slot.bucket = self.order.sent(request.group, order_bucket(request.token), request.is_wide)
         self.slab.add(self.cells.store_requests[2 * request.group + request.is_write], 1)
         self.slab.add(self.cells.store_request_bytes[2 * request.group + request.is_write], n)
-        return TAKEN
-
-    cdef int skip(self, Request* request, int rack) except -1:
-        """A write that is a success without the datastore."""
-        self.slab.add(self.cells.skipped_writes, 1)
-        if request.mode == PLAN_LOCAL:
-            self.complete(request, b"+OK\r\n", 5)
-        else:
-            self.guess(request, rack)
-            self.outcome(request, rack, OUT_GOOD, b"+OK\r\n", 5, NULL, 0)
         return TAKEN
 
     cdef bint state_allows(self, Request* request) noexcept:
@@ -388,6 +380,8 @@ cdef class Fanout(Writes):
             self.order.answered((<DatastoreConn>conn).group, slot.bucket, slot.is_write == 2)
         if request == NULL:
             return 0
+        if slot.stand_in:
+            return self.stand_in_came(slot, p, n)
         if is_error:
             what = OUT_ERROR
             if self.table.racks > 1 and says_unreachable(p, n):
@@ -445,7 +439,7 @@ cdef class Fanout(Writes):
             self.slab.add(self.cells.peer_timeouts, 1)
             request.error_code = E_PEER_TIMEOUT
         request.racks_tried = <uint16_t>self.table.racks        # its time is up wherever it might go
-        if request.is_owed:
+        if request.is_owed and not slot.stand_in:
             self.missed(request, conn, HINT_UNKNOWN, p + slot.head_len, n - slot.head_len)
         if request.mode >= PLAN_LEAD:
             p, n = p + slot.head_len, n - slot.head_len
@@ -464,7 +458,7 @@ cdef class Fanout(Writes):
             return 0
         self.slab.add(self.cells.unreachable, 1)
         request.error_code = E_DATASTORE_DOWN if isinstance(target, DatastoreConn) else E_PEER_LOST
-        if request.is_owed:
+        if request.is_owed and not slot.stand_in:
             self.missed(request, <TargetConn>target, HINT_MISSED if slot.is_unsent else HINT_UNKNOWN,
                         p + slot.head_len, n - slot.head_len)
         self.outcome(request, slot.rack,
@@ -498,7 +492,7 @@ cdef class Fanout(Writes):
                 slot.request = NULL
                 request.error_code = E_DATASTORE_TIMEOUT if is_store else E_PEER_TIMEOUT
                 p = buf_ptr(&conn.outbuf) + offset + slot.head_len
-                if request.is_owed:
+                if request.is_owed and not slot.stand_in:
                     self.missed(request, conn, HINT_UNKNOWN, p, slot.size - slot.head_len)
                 self.outcome(request, slot.rack, OUT_UNREACHABLE, NULL, 0, p, slot.size - slot.head_len)
                 request_release(request)

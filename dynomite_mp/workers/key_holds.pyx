@@ -32,14 +32,14 @@ from dynomite_mp.proto.resp cimport (
 )
 from dynomite_mp.workers.data_path cimport GROUP_RESP2, GROUP_RESP3, TAKEN
 from dynomite_mp.workers.datastore_conn cimport DatastoreConn
-from dynomite_mp.workers.fanout cimport DOWN, OUT_UNREACHABLE
+from dynomite_mp.workers.fanout cimport DOWN
 from dynomite_mp.workers.peer_service cimport PeerService
 from dynomite_mp.workers.request cimport (
     REQUEST_ANSWERED, Request, Slot, request_new, request_release,
 )
 from dynomite_mp.workers.source_conn cimport SourceConn
 from dynomite_mp.workers.write_order cimport order_bucket
-from dynomite_mp.workers.writes cimport MISSING_WRITES, NO_RACK
+from dynomite_mp.workers.writes cimport MISSING_WRITES, NO_RACK, OUT_UNREACHABLE
 
 from dynomite_mp.errors import WIRE_ERRORS
 

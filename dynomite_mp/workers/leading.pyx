@@ -47,15 +47,15 @@ from dynomite_mp.proto.resp cimport RequestScan, next_request, request_scan_rese
 from dynomite_mp.proto.wire_errors cimport error_text
 from dynomite_mp.workers.conn cimport Conn
 from dynomite_mp.workers.data_path cimport GROUP_RESP2, HOLD, REFUSED, TAKEN
-from dynomite_mp.workers.fanout cimport (
-    AS_BEFORE, DOWN, OUT_ERROR, OUT_GOOD, OUT_UNREACHABLE, OUT_UNSENT, Fanout,
-)
+from dynomite_mp.workers.fanout cimport AS_BEFORE, DOWN, Fanout
 from dynomite_mp.workers.peer_out_conn cimport PeerOutConn
 from dynomite_mp.workers.refusals cimport says_unasked, says_unreachable
 from dynomite_mp.workers.remote_lane cimport ACK_NONE, ACK_WRITE
 from dynomite_mp.workers.request cimport REQUEST_WAITING, Probed, Request, Slot, request_new, request_release
 from dynomite_mp.workers.target_conn cimport TargetConn
-from dynomite_mp.workers.writes cimport HINT_MISSED, HINT_UNKNOWN
+from dynomite_mp.workers.writes cimport (
+    HINT_MISSED, HINT_UNKNOWN, OUT_ERROR, OUT_GOOD, OUT_UNREACHABLE, OUT_UNSENT,
+)
 
 from dynomite_mp.enums import NodeState
 from dynomite_mp.errors import WIRE_ERRORS

@@ -104,6 +104,7 @@ cdef struct Slot:
     uint8_t kind
     uint8_t is_write
     uint8_t klass
+    uint8_t stand_in                # of a read instead of the write: how its reply becomes the write's (proto.stand_in)
     uint8_t is_unsent               # of a lost connection: not all of it has left, so it was not executed
 
 

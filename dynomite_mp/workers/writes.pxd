@@ -2,7 +2,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from dynomite_mp.proto.command_lookup cimport CommandRow
-from dynomite_mp.workers.request cimport Request
+from dynomite_mp.workers.request cimport Request, Slot
 from dynomite_mp.workers.stamps cimport Stamps
 from dynomite_mp.workers.target_conn cimport TargetConn
 
@@ -17,6 +17,13 @@ cdef enum:
     MISSING_WRITES = 1              # enums.Missing
     MISSING_EVERYTHING = 2
     NO_RACK = -1
+
+    # What became of one target's part in a request
+    OUT_GOOD = 0                    # it answered
+    OUT_ERROR = 1                   # its datastore answered an error
+    OUT_UNREACHABLE = 2             # it did not, will not, or says that it could not ask its datastore
+    OUT_UNSENT = 3                  # the same, and certainly not executed; only of PLAN_LEAD
+    OUT_AGAIN = 5                   # none yet: the write was sent once more
 
 
 cdef class Writes(Stamps):
@@ -36,6 +43,12 @@ cdef class Writes(Stamps):
     cdef void put_off(self, Request* request, int missing, int rack) noexcept
     cdef void put_off_by(self, Request* request, TargetConn conn, int rack) noexcept
     cdef void guess(self, Request* request, int rack) noexcept
+    cdef int skip(self, Request* request, int rack, TargetConn conn, const CommandRow* row,
+                  const char* p, size_t n) except -1
+    cdef int skipped(self, Request* request, int rack, const char* p, size_t n) except -1
+    cdef int stand_in_came(self, Slot* slot, const char* p, size_t n) except -1
+    cdef int outcome(self, Request* request, int rack, int what, const char* reply, size_t reply_len,
+                     const char* p, size_t n) except -1
     cdef bint is_worse(self, Request* request) noexcept
     cdef bint is_weak(self, Request* request, int rack) noexcept
     cdef bint has_way(self, Request* request) noexcept

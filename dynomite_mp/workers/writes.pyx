@@ -13,15 +13,20 @@ What it is not: it keeps no record and brings none; the replication process does
 Invariants: at most one record a replica and write; reads and writes that have one replica only leave none.
 """
 
-from libc.stdint cimport uint16_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint64_t
+from libc.string cimport memset
 
 from dynomite_mp.cluster.route cimport NO_OWNER, PLAN_LEAD, PLAN_LOCAL, PLAN_ONE_WRITE
+from dynomite_mp.proto.buffer cimport buf_clear, buf_len, buf_ptr
 from dynomite_mp.proto.command_lookup cimport CONFLICT_OVERWRITE, CommandRow, command_row
-from dynomite_mp.proto.dnode cimport EXTENSION_FORCE_READ
+from dynomite_mp.proto.dnode cimport EXTENSION_FORCE_READ, EXTENSION_RESENT
+from dynomite_mp.proto.resp cimport FRAME_OK, RequestScan, next_request
+from dynomite_mp.proto.stand_in cimport STAND_IN_NONE, STAND_IN_OK, stand_in, stand_in_reply
+from dynomite_mp.workers.data_path cimport TAKEN
 from dynomite_mp.workers.datastore_conn cimport DatastoreConn
 from dynomite_mp.workers.peer_out_conn cimport PeerOutConn
 from dynomite_mp.workers.remote_lane cimport RemoteLane
-from dynomite_mp.workers.request cimport Request
+from dynomite_mp.workers.request cimport Request, Slot, request_release
 from dynomite_mp.workers.stamps cimport COPY_REFUSED, Stamps
 from dynomite_mp.workers.target_conn cimport TargetConn
 
@@ -125,6 +130,53 @@ cdef class Writes(Stamps):
         """This node has skipped a write: what the reply should be is not known here."""
         self.doubt(request, rack)
         request.is_guess = request.mode == PLAN_ONE_WRITE and request.conflict != CONFLICT_OVERWRITE
+
+    cdef int skip(self, Request* request, int rack, TargetConn conn, const CommandRow* row,
+                  const char* p, size_t n) except -1:
+        """A write that is a success without the datastore, which at most is asked what the answer may be."""
+        cdef RequestScan scan
+        cdef Slot* slot
+        cdef int kind = STAND_IN_OK
+        self.slab.add(self.cells.skipped_writes, 1)
+        if request.conflict != CONFLICT_OVERWRITE and request.mode < PLAN_LEAD and not request.marks & EXTENSION_RESENT:
+            memset(&scan, 0, sizeof(RequestScan))
+            buf_clear(&self.scratch)
+            if next_request(p, n, &scan) == FRAME_OK:
+                kind = stand_in(row.id, p, &scan, &self.scratch)
+        if kind <= STAND_IN_NONE:
+            return self.skipped(request, rack, b":0\r\n" if kind == STAND_IN_NONE else b"+OK\r\n",
+                                4 if kind == STAND_IN_NONE else 5)
+        slot = conn.enqueue(NULL, 0, buf_ptr(&self.scratch), buf_len(&self.scratch))
+        if slot == NULL:
+            return self.skipped(request, rack, b"+OK\r\n", 5)
+        slot.request = request
+        slot.rack = <uint16_t>rack
+        slot.klass = row.klass
+        slot.stand_in = <uint8_t>kind
+        request.refs += 1
+        return TAKEN
+
+    cdef int skipped(self, Request* request, int rack, const char* p, size_t n) except -1:
+        if request.mode == PLAN_LOCAL:
+            self.complete(request, p, n)
+        else:
+            self.guess(request, rack)
+            self.outcome(request, rack, OUT_GOOD, p, n, NULL, 0)
+        return TAKEN
+
+    cdef int stand_in_came(self, Slot* slot, const char* p, size_t n) except -1:
+        """The reply to what was read instead."""
+        buf_clear(&self.scratch)
+        if stand_in_reply(slot.stand_in, p, n, &self.scratch) < 0:
+            raise MemoryError
+        self.skipped(slot.request, slot.rack, buf_ptr(&self.scratch), buf_len(&self.scratch))
+        request_release(slot.request)
+        return 0
+
+    cdef int outcome(self, Request* request, int rack, int what, const char* reply, size_t reply_len,
+                     const char* p, size_t n) except -1:
+        """Hook of fanout."""
+        raise NotImplementedError
 
     cdef bint is_worse(self, Request* request) noexcept:
         """Whether this node's reply is a guess, of a write that it has skipped or counted from nothing, and another

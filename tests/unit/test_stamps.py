@@ -418,11 +418,10 @@ async def test_a_copied_keys_writes_are_not_applied_again(stage: ReplicaStage) -
     peer.send(hiredis.pack_command(("PING",)))
     await stage.until(lambda: stage.cell("dnode_client_requests") == 3)
     assert stage.path.apply_key(1, b"k", known, [hiredis.pack_command(("RESTORE", "k", "0", "dump", "REPLACE"))])
-    assert (await stage.store.request())[1][0] == b"RESTORE"
-    assert (await stage.store.request())[1] == [b"INCR", b"k"]
-    stage.store.reply(b"+OK\r\n")
-    stage.store.reply(b":8\r\n")
-    assert [(await peer.reply()).payload for _ in range(3)] == [b"+OK\r\n", b":8\r\n", b"+PONG\r\n"]
+    assert [(await stage.store.request())[1][0] for _ in range(3)] == [b"RESTORE", b"GET", b"INCR"]
+    for reply in (b"+OK\r\n", b"$1\r\n7\r\n", b":8\r\n"):
+        stage.store.reply(reply)
+    assert [(await peer.reply()).payload for _ in range(3)] == [b":7\r\n", b":8\r\n", b"+PONG\r\n"]
     assert stage.store.waiting.empty()
     assert applied_keys == [(1, b"k", b"")]
     assert (await key(peer, "k"))[0] == stamp + 1
