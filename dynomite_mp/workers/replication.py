@@ -19,6 +19,7 @@ from typing import Any
 from dynomite_mp.cluster.hints import Bounds
 from dynomite_mp.cluster.key_sources import Sources
 from dynomite_mp.cluster.topology import Topology
+from dynomite_mp.config_values import DatastorePersistence
 from dynomite_mp.enums import Missing, Role
 from dynomite_mp.ipc import messages
 from dynomite_mp.ipc.bulletin import Bulletin, encode
@@ -40,12 +41,11 @@ from dynomite_mp.workers.stamps import COPY_DISORDERED, COPY_READ, COPY_SKIPPED
 from dynomite_mp.workers.topology_source import configured_topology
 from dynomite_mp.workers.wan_mesh import WanMesh
 from dynomite_mp.workers.wan_path import WanPath
-from dynomite_mp.workers.warm_up import WarmUp
+from dynomite_mp.workers.warm_up import KEEPS_NOTHING, NEW, WarmUp
 
 log = logging.getLogger("dynomite_mp.replication")
 
 TICK_S = 0.010
-FIRST_BOOT = 1 << 16 | 1  # of a process, in a data directory that is new
 DRAIN_POLL_S = 0.010
 ORPHAN_S = 1.5
 SYNC_MIN_S = 0.050
@@ -123,8 +123,11 @@ class ReplicationWorker(Worker):
             own_rack_nodes=lambda: self._rack_nodes,
         )
         store = self.context.datastore
-        if self.context.boot_id == FIRST_BOOT and store is not None and store.managed:
-            warm_up.mark_new()
+        if store is not None and store.managed and self.context.boot == 1:  # else only this process is new
+            if self.context.node_boot == 1:
+                warm_up.mark_empty(NEW)
+            elif config.datastore_persistence is DatastorePersistence.NONE:
+                warm_up.mark_empty(KEEPS_NOTHING)
         returning.steps += [self._place.step, warm_up.step]
         return returning
 

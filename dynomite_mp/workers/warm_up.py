@@ -2,7 +2,8 @@
 
 A step of the way back (workers.returning): meanwhile this node takes writes and serves no reads.
 
-    why       a warm-up was not finished, or none begun by a node whose data directory is new (a file says so)
+    why       a warm-up was not finished, or none begun by a node that is new or whose datastore keeps nothing over a
+              | restart (a file says so: what clients write meanwhile would hide it)
               | the datastore is not the one of before (run_id)
               | it holds less than half of what the other racks hold of its range | warm_up: force
     first     SCAN of every node of the rack that is the source --> keys of this node's range --> KeyCopies.copy
@@ -38,6 +39,7 @@ IN_FLIGHT: Final = 8  # SCAN pages whose keys are being copied
 ROUNDS: Final = 20
 ROUND_PAUSE_S: Final = 1.0
 NEW: Final = "this node is new"
+KEEPS_NOTHING: Final = "the datastore keeps nothing over a restart of the node"
 STORE_WAIT_S: Final = 30.0
 
 
@@ -65,10 +67,10 @@ class WarmUp:
         self._run_id = b""
         self._is_first = True
 
-    def mark_new(self) -> None:
-        """The datastore was just made, beside nothing: it is filled, whatever writes it gets before that begins."""
-        if self._mode is not WarmUpMode.OFF:
-            self._state_file.write_text(NEW + "\n")
+    def mark_empty(self, why: str) -> None:
+        """The datastore has nothing yet, NEW or KEEPS_NOTHING: it is filled, whatever it gets before that begins."""
+        if self._mode is not WarmUpMode.OFF and not self._state_file.exists():
+            self._state_file.write_text(why + "\n")
 
     async def step(self, reason: str) -> None:
         """Fill the datastore if it needs it."""
@@ -101,8 +103,8 @@ class WarmUp:
         before = self._run_id
         self._run_id, own = await self._look()
         if self._state_file.exists():
-            is_new = self._state_file.read_text().strip() == NEW
-            return NEW if is_new else "the last one was not finished"
+            said = self._state_file.read_text().strip()
+            return said if said in (NEW, KEEPS_NOTHING) else "the last one was not finished"
         if is_first and self._mode is WarmUpMode.FORCE:
             return "warm_up: force"
         if before and before != self._run_id:

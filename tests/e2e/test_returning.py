@@ -192,6 +192,22 @@ def test_a_warm_up_that_was_killed_starts_again(cluster: list[Node]) -> None:
     settle(cluster)
 
 
+def test_a_datastore_that_keeps_nothing_is_filled_whatever_is_written_meanwhile(cluster: list[Node]) -> None:
+    """The writes kept for it would make it look as if it had never been empty."""
+    first, _second, third = cluster
+    fill(first)
+    third.stop()
+    with first.connect() as client:
+        for i in range(KEYS):
+            client.call("RPUSH", f"list{i}", "later")
+            client.call("SET", f"string{i}", "later")
+    before = third.log().count("keeps nothing over a restart")
+    third.start()
+    wait_for(lambda: third.log().count("warm-up is done") and is_normal(third), 30, "the end of the warm-up")
+    assert third.log().count("keeps nothing over a restart") == before + 1
+    settle(cluster)
+
+
 def test_a_cluster_that_starts_together_is_normal_soon(cluster: list[Node]) -> None:
     for node in cluster:
         node.stop()
