@@ -36,8 +36,11 @@ cdef class HintLog:
     cdef bint state_changed
     cdef bint is_unsynced
     cdef bint is_open
+    cdef bint gives_back            # what the disk refuses is wanted back by who appended it
+    cdef list given_back            # (start, payload)
 
     cdef uint64_t c_append(self, const char* p, size_t n, uint64_t at_ms) except? 0
     cdef Segment segment_at(self, uint64_t position)
+    cdef list buffered_records(self)
     cdef void let_buffer_go(self) noexcept
     cdef void trim(self)

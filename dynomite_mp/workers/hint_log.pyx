@@ -349,6 +349,8 @@ cdef class HintLog:
         """The disk is full, or worse: what is buffered is lost, and said once."""
         self.lost += self.buffered
         self.records -= self.buffered
+        if self.gives_back:
+            self.given_back += self.buffered_records()
         self.let_buffer_go()
         self.retry_ms = self.now_ms + RETRY_MS
         if segment is not None:
@@ -363,6 +365,19 @@ cdef class HintLog:
                       self.path.name, failure)
         self.trouble = str(failure)
         self.mark_dirty(DISK, self.now_ms)
+
+    cdef list buffered_records(self):
+        """[(start, payload)] of what is not in the file."""
+        cdef const char* p = buf_ptr(&self.buffer)
+        cdef size_t n = buf_len(&self.buffer)
+        cdef size_t at = 0
+        cdef uint32_t length
+        cdef list found = []
+        while at < n:
+            memcpy(&length, p + at, 4)
+            found.append((self.end - n + at, p[at + HEAD:at + HEAD + length]))
+            at += HEAD + length
+        return found
 
     cdef void let_buffer_go(self) noexcept:
         self.buffered = 0

@@ -59,6 +59,8 @@ cdef class WanPath(DataPath):
     cdef bint ask_any(self, RemoteDatacenter dc, const Replicate* record) except -1
     cdef PeerOutConn conn_of(self, RemoteRack rack, uint32_t token)
     cdef int forward(self, RemoteDatacenter dc, const Replicate* record, const char* data, size_t size) except -1
+    cdef int forward_unlogged(self, RemoteDatacenter dc, const Replicate* record, const char* data, size_t size,
+                              bint is_next) except -1
     cdef void give_up(self, RemoteDatacenter dc)
     cdef int send(self, RemoteDatacenter dc, const Replicate* record, uint64_t entry, uint32_t flags) except -1
     cdef int pump(self, RemoteDatacenter dc) except -1

@@ -187,7 +187,9 @@ cdef class WanPath(DataPath):
         if self.must_write_queues:
             self.must_write_queues = False
             for queue in self.queues.values():
-                queue.log.write()
+                if not queue.log.write():
+                    queue.keep_refused()
+            self.keep_ticking()
         if self.hinted:
             for node in self.hinted:
                 log = <HintLog>self.hint_logs[node]
@@ -302,15 +304,25 @@ cdef class WanPath(DataPath):
         cdef bint is_next = queue.is_live() and queue.has_room()
         cdef uint64_t start = queue.log.end
         cdef uint64_t end = queue.log.c_append(data, size, self.now_ms)
-        if end == 0:                                # not kept: then it goes now or never
-            if not is_next or self.send(dc, record, NO_ENTRY, 0) != SENT:
-                self.give_up(dc)
-            return 0
+        if end == 0:
+            return self.forward_unlogged(dc, record, data, size, is_next)
         self.must_write_queues = True
         if is_next and self.send(dc, record, queue.tail, 0) == SENT:
             queue.sent(start, end)
         else:
             self.keep_ticking()
+        return 0
+
+    cdef int forward_unlogged(self, RemoteDatacenter dc, const Replicate* record, const char* data, size_t size,
+                              bint is_next) except -1:
+        """The log does not take it: it waits in memory, or, where there is no room, goes now or never."""
+        cdef uint64_t entry = dc.queue.keep(data, size)
+        cdef bint is_sent = is_next and self.send(dc, record, entry if entry else NO_ENTRY, 0) == SENT
+        if not is_sent and entry:
+            dc.queue.missed(entry)
+            self.keep_ticking()
+        elif not is_sent:
+            self.give_up(dc)
         return 0
 
     cdef void give_up(self, RemoteDatacenter dc):
@@ -434,7 +446,8 @@ cdef class WanPath(DataPath):
         self.now_ms = now_ms
         for queue in self.queues.values():
             queue.settle()
-            queue.log.write()
+            if not queue.log.write():
+                queue.keep_refused()
             queue.log.save()
         self.keep_ticking()
 
@@ -586,7 +599,7 @@ cdef class WanPath(DataPath):
         return 0
 
     cdef int miss_queued(self, WanQueue queue, uint64_t entry) except -1:
-        """It is sent again from the log; what the log could not keep is missing there from now on."""
+        """It is sent again; what neither the log nor the memory could keep is missing there from now on."""
         if entry == NO_ENTRY:
             queue.log.mark_dirty(UNSENDABLE, self.now_ms)
         else:

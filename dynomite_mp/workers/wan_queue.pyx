@@ -6,7 +6,9 @@
     lagging: records from next_start on are read from the file, as connections take them
 
 Acknowledgements come in any order (a connection an owner); the log is acknowledged up to the first record that is not.
-What was missed - a lost connection, a deadline, a refusal that may pass - is sent again from the log.
+What was missed - a lost connection, a deadline, a refusal that may pass - is sent again from the log. What the log
+could not take is kept in memory until it is acknowledged, up to KEPT_BYTES; a process that ends loses it, so the log is
+DIRTY.
 
 What it is not: it knows no connection and no rack (wan_path).
 
@@ -26,6 +28,8 @@ cdef enum:
 
     READ_BYTES = 262144
 
+cdef uint64_t FIRST_KEPT = <uint64_t>1 << 63
+
 
 cdef class WanQueue:
     def __cinit__(self):
@@ -40,6 +44,11 @@ cdef class WanQueue:
         self.resent_before = log.end
         self.lost = []
         self.asked = set()
+        self.kept = {}
+        self.next_kept = FIRST_KEPT
+        self.kept_sent = set()
+        log.gives_back = True
+        log.given_back = []
 
     def __dealloc__(self):
         free(self.entries)
@@ -54,13 +63,52 @@ cdef class WanQueue:
         self.tail += 1
         return self.tail - 1
 
-    cdef void done(self, uint64_t index) noexcept:
-        if self.head <= index < self.tail:
-            self.entries[index & (WINDOW - 1)].state = ENTRY_DONE
+    cdef uint64_t keep(self, const char* p, size_t n) except? 0:
+        """An entry for a record that the log does not take, and that is under way now; 0: there is no room for it."""
+        if self.kept_bytes + n > KEPT_BYTES:
+            return 0
+        self.next_kept += 1
+        self.kept[self.next_kept] = p[:n]
+        self.kept_bytes += n
+        self.kept_sent.add(self.next_kept)
+        return self.next_kept
+
+    cdef int keep_refused(self) except -1:
+        """Records that the log had taken, but not the disk: those under way, and those that would have been."""
+        cdef bytes payload
+        given, self.log.given_back = self.log.given_back, []
+        for start, payload in given:
+            if start >= self.next_start:
+                index = self.keep(payload, len(payload))
+                if index:
+                    self.missed(index)
+            elif self.kept_bytes + len(payload) <= KEPT_BYTES:
+                self.kept[start] = payload
+                self.kept_bytes += len(payload)
+        return 0
+
+    cdef void let_go(self, uint64_t place):
+        payload = self.kept.pop(place, None)
+        if payload is not None:
+            self.kept_bytes -= len(payload)
+
+    cdef void done(self, uint64_t index):
+        cdef WanEntry* entry = &self.entries[index & (WINDOW - 1)]
+        if index >= FIRST_KEPT:
+            self.kept_sent.discard(index)
+            self.let_go(index)
+        elif self.head <= index < self.tail:
+            entry.state = ENTRY_DONE
+            if self.kept:
+                self.let_go(entry.start)
 
     cdef void missed(self, uint64_t index):
         cdef WanEntry* entry = &self.entries[index & (WINDOW - 1)]
-        if self.head <= index < self.tail and entry.state == ENTRY_SENT:
+        if index >= FIRST_KEPT:
+            if index in self.kept_sent:
+                self.kept_sent.discard(index)
+                self.lost.append(index)
+        elif self.head <= index < self.tail and entry.state == ENTRY_SENT:
             entry.state = ENTRY_MISSED
             self.lost.append(index)
 
@@ -68,7 +116,10 @@ cdef class WanQueue:
         """Entries to be sent again; they count as under way from now on."""
         lost, self.lost = self.lost, []
         for index in lost:
-            self.entries[<uint64_t>index & (WINDOW - 1)].state = ENTRY_SENT
+            if index >= FIRST_KEPT:
+                self.kept_sent.add(index)
+            else:
+                self.entries[<uint64_t>index & (WINDOW - 1)].state = ENTRY_SENT
         return lost
 
     cdef void put_back(self, list lost):
@@ -78,6 +129,9 @@ cdef class WanQueue:
     cdef bytes payload_of(self, uint64_t index):
         """The record of an entry; None when the log does not have it (any more, or it could not be written)."""
         cdef WanEntry* entry = &self.entries[index & (WINDOW - 1)]
+        cdef bytes kept = self.kept.get(index if index >= FIRST_KEPT else entry.start) if self.kept else None
+        if kept is not None or index >= FIRST_KEPT:
+            return kept
         records, _ = self.log.read(entry.start, entry.end - entry.start)
         return records[0][3] if records and records[0][0] == entry.start else None
 
@@ -136,6 +190,16 @@ cdef class WanQueue:
 
     def test_settle(self):
         self.settle()
+
+    def test_keep(self, bytes payload):
+        return self.keep(payload, len(payload))
+
+    def test_write(self):
+        if not self.log.write():
+            self.keep_refused()
+
+    def test_take_lost(self):
+        return [(index, self.payload_of(index)) for index in self.take_lost()]
 
     def test_next(self):
         found = self.peek()

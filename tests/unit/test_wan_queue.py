@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from dynomite_mp.workers import hint_log
 from dynomite_mp.workers.hint_log import HintLog
 from dynomite_mp.workers.wan_queue import WanQueue
+from tests.unit.test_hint_log import FullDisk
 
 
 @pytest.fixture
@@ -89,3 +91,35 @@ def test_damage_is_passed_over(tmp_path: Path) -> None:
         queue.test_done(index)
     queue.test_settle()
     assert queue.log.records == 0 and queue.log.dirty_reason
+
+
+def test_what_the_log_does_not_take_waits_in_memory(queue: WanQueue) -> None:
+    first, second = queue.test_keep(b"a"), queue.test_keep(b"b")
+    queue.test_missed(second)
+    queue.test_missed(second)
+    assert queue.test_take_lost() == [(second, b"b")]
+    queue.test_missed(second)
+    queue.test_done(first)
+    queue.test_missed(first)
+    assert queue.test_take_lost() == [(second, b"b")]
+    queue.test_done(second)
+    assert queue.test_take_lost() == []
+    assert queue.test_keep(b"x" * (15 << 20)) and not queue.test_keep(b"x" * (2 << 20)), "there is an end to it"
+
+
+def test_what_the_disk_refuses_is_sent_again_from_memory(queue: WanQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    append(queue, b"kept")
+    queue.test_next()
+    queue.test_write()
+    entries = []
+    for text in (b"under way", b"answered"):
+        start = queue.next_start
+        append(queue, text)
+        entries.append(queue.test_sent(start, queue.log.end))
+    append(queue, b"not sent")
+    monkeypatch.setattr(hint_log, "os", FullDisk(0))
+    queue.test_write()
+    queue.test_done(entries[1])
+    queue.test_missed(entries[0])
+    assert sorted(payload or b"" for _index, payload in queue.test_take_lost()) == [b"not sent", b"under way"]
+    assert queue.log.dirty_reason, "a process that ends has lost them"
