@@ -106,8 +106,9 @@ asan: build $(VENV)/.test-installed $(VENV)/.servers ## unit, property and io te
 	PYTHON=$(PY) JOBS=$(JOBS) .ci/asan $(TESTS) $(wildcard tests/e2e/test_io*.py)
 
 .PHONY: fuzz
-fuzz: build $(VENV)/.test-installed ## random input to the parsers for SECONDS (1800)
+fuzz: build $(VENV)/.test-installed ## random input to the parsers, and to peer connections, for SECONDS (1800) each
 	$(PY) -m tests.fuzz.fuzz_proto --seconds $(SECONDS) $(ARGS)
+	$(PY) -m tests.fuzz.fuzz_peers --seconds $(SECONDS) $(ARGS)
 
 # ---- the rest --------------------------------------------------------------------------------------------------------
 
