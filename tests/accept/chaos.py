@@ -3,7 +3,8 @@ broken: `make accept TOPIC=chaos ARGS="--minutes 30 --seed 7"`.
 
     the load runs --> a fault --> some seconds --> mended --> some seconds --> the load pauses
          ^                                                                           |
-         +--- resumes <--- every replica of every key against the ledgers <--- replicas converge, or 60 s are over
+         +--- resumes <--- every replica of every key against the ledgers <--- replicas converge and every node knows
+                                                                               that it is whole, or 60 s are over
 
 One rack at a time is hurt, and the next fault comes when every replica is whole, so each finding belongs to one fault,
 whose line names it. Faults, victims and durations follow from the seed. The expected content of every key follows from
@@ -38,7 +39,7 @@ from tests.accept.chaos_faults import (
     Stage,
     Strike,
 )
-from tests.accept.cluster_parts import running_cluster, target
+from tests.accept.cluster_parts import is_normal, running_cluster, target
 from tests.accept.one_node import Findings
 from tests.e2e.harness import Node, wait_for
 from tests.load.steady import SteadyError, SteadyLoad, SteadyPlan
@@ -68,11 +69,12 @@ class Round:
     late: list[str] = field(default_factory=list)
     converged_s: float = 0.0
     problems: list[Problem] = field(default_factory=list)
+    hurt: list[str] = field(default_factory=list)  # nodes that do not know yet whether they have everything
     exits: list[str] = field(default_factory=list)
 
     @property
     def is_good(self) -> bool:
-        return not (self.wrong or self.problems or self.exits)
+        return not (self.wrong or self.problems or self.hurt or self.exits)
 
     def line(self) -> str:
         kinds = collections.Counter(error.kind for error in self.errors)
@@ -83,6 +85,7 @@ class Round:
             f"{self.number:3d} {self.began:%H:%M:%S} {self.kind} {self.where}: {self.what}, {self.seconds:.1f} s; "
             f"{self.acknowledged} acknowledged, errors: {errors}; {len(self.wrong)} wrong reads, "
             f"{len(self.late)} late counts; replicas {left}"
+            + (f"; NOT NORMAL: {', '.join(self.hurt)}" if self.hurt else "")
             + (f"; ENDED: {', '.join(self.exits)}" if self.exits else "")
         )
 
@@ -152,9 +155,11 @@ class Chaos:
             load.pause()
         started = time.monotonic()
         while True:
-            done.problems = self.books.problems(self.stage.cluster.nodes)
-            done.converged_s = time.monotonic() - started
-            if not done.problems or done.converged_s > self.options.patience:
+            if done.problems or not done.converged_s:
+                done.problems = self.books.problems(self.stage.cluster.nodes)
+                done.converged_s = time.monotonic() - started
+            done.hurt = [place_of(node) for node in self.stage.cluster.nodes if not is_normal(node)]
+            if not (done.problems or done.hurt) or time.monotonic() - started > self.options.patience:
                 break
             time.sleep(0.1)
         done.exits = [
@@ -193,6 +198,8 @@ class Chaos:
         findings.check(not wrong, f"{wrong} wrong reads in {acknowledged} acknowledged requests")
         findings.check(not late, f"{late} replies to INCR or LPUSH that lagged behind earlier ones")
         findings.check(not problems, f"replicas after every fault: {counted(problems)} to complain of")
+        hurt = [f"{place} after fault {done.number}" for done in self.rounds for place in done.hurt]
+        findings.check(not hurt, f"every node is NORMAL again after every fault, but {hurt or None}")
         findings.check(not exits, f"{len(exits)} processes ended that nobody had killed")
         findings.check(
             share >= SUCCESS_SHARE,
