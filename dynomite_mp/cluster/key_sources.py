@@ -37,6 +37,9 @@ class Known:
     other_ids: frozenset[Any] = frozenset()  # of older writes, and of such that the overwrite has wiped
     in_order: tuple[Any, ...] = field(default=(), compare=False)  # ids, the newest first
     stamps: tuple[int, ...] = field(default=(), compare=False)  # theirs
+    horizon: int = field(default=0, compare=False)  # up to this stamp there may have been more
+    others_in_order: tuple[Any, ...] = field(default=(), compare=False)  # the other ids and their stamps, likewise
+    other_stamps: tuple[int, ...] = field(default=(), compare=False)
 
     @property
     def is_busy(self) -> bool:
@@ -66,7 +69,7 @@ class Known:
     @classmethod
     def of_plain(cls, plain: Any) -> Self:
         """Of the answer to DYNO KEY: [stamp, origin node, flags, [ids], [stamp and origin of the last overwrite],
-        [other ids], [stamps of the first ids]]; anything else knows nothing."""
+        [other ids], [stamps of the first ids], horizon, [stamps of the others]]; anything else knows nothing."""
         if not isinstance(plain, list | tuple) or len(plain) < 4:
             return cls()
         ids, other_ids = (
@@ -76,11 +79,15 @@ class Known:
         overwrite = plain[4] if len(plain) > 4 else (0, 0)
         in_order, stamps = tuple(plain[3]), tuple(plain[6] if len(plain) > 6 else ())
         last = int(overwrite[0]), int(overwrite[1])
-        return cls(int(plain[0]), int(plain[1]), int(plain[2]), ids, last, other_ids, in_order, stamps)
+        horizon = int(plain[7]) if len(plain) > 7 else int(plain[0])
+        others = tuple(plain[5] if len(plain) > 5 else ()), tuple(plain[8] if len(plain) > 8 else ())
+        stamp, origin, flags = int(plain[0]), int(plain[1]), int(plain[2])
+        return cls(stamp, origin, flags, ids, last, other_ids, in_order, stamps, horizon, *others)
 
     def plain(self) -> list[Any]:
-        ids, others = list(self.in_order or self.ids), list(self.other_ids)
-        return [self.stamp, self.origin_node, self.flags, ids, list(self.overwrite), others, list(self.stamps)]
+        ids, others = list(self.in_order or self.ids), list(self.others_in_order or self.other_ids)
+        told = list(self.overwrite), others, list(self.stamps), self.horizon, list(self.other_stamps)
+        return [self.stamp, self.origin_node, self.flags, ids, *told]
 
 
 def is_contained(mine: Known, theirs: Known) -> bool:
@@ -116,10 +123,12 @@ def choose(
     earlier: Iterable[str] | None = None,
     is_lost: bool = False,
     is_judged: bool = False,
+    is_whole: bool = False,
 ) -> str | None:
     """The address to copy from. `is_last`: there is no more waiting for writes that are on their way to the others.
     `is_lost`: this node may no longer have what it knows of. `is_judged`: these replicas' values were found to be
-    better than this node's; what is newer here than at all of them came later, or was not known then."""
+    better than this node's; what is newer here than at all of them came later, or was not known then. `is_whole`: never
+    one that lacks a recent write of this node."""
 
     def is_older(theirs: Known) -> bool:
         """Of equal stamps a comparison has decided by the values, not by who wrote."""
@@ -149,7 +158,7 @@ def choose(
         if is_contained(mine, theirs):
             return address if is_last or is_common or not theirs.is_disordered else None
     address, newest = ranked[0][1]
-    if not is_last:
+    if not is_last or (is_whole and not is_older(newest)):
         return None
     return KEEP if is_older(newest) else address
 

@@ -33,6 +33,10 @@ FANOUT: Final = 1 << FANOUT_BITS
 LEVELS: Final = 4
 """Levels below the root: 16, 256, 4,096 and 65,536 nodes."""
 LEAVES: Final = FANOUT**LEVELS
+WRITES_MOST: Final = 1024
+"""Writes of a key that a replica tells of."""
+SETTLED_STAMPS: Final = 1000 << 16
+"""Of a key that is written all the time, writes so much older than its newest have arrived at every replica: 1 s."""
 _TOKEN_BITS: Final = 32
 _LEAF_SHIFT: Final = _TOKEN_BITS - LEVELS * FANOUT_BITS
 _MASK: Final = 2**64 - 1
@@ -143,6 +147,13 @@ class KeyState:
     expires_ms: int = NEVER_MS
     stamp: int = 0
     """Of its last write, 0 where that is not known any more."""
+    overwritten: int = 0
+    """Stamp of its last overwrite, 0 where that is not known."""
+    writes: Mapping[Any, int] | None = None
+    """Ids and stamps of the writes since then that are remembered, 0 where only the id is; None of a node that does not
+    tell."""
+    horizon: int = 0
+    """Up to this stamp there may have been more of them than it tells."""
 
     def equals(self, other: "KeyState") -> bool:
         """Whether a client sees the same, now and as time goes on."""
@@ -232,11 +243,24 @@ class Descent:
 # ---- the judgement ---------------------------------------------------------------------------------------------------
 
 
-def judge(replicas: Mapping[str, KeyState], lacking: Container[str] = ()) -> tuple[str, ...]:
-    """The stale replicas of a key, none when all are equal. Replicas are named, in the order of their racks.
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Of the replicas of a key."""
 
-    The newest stamp wins. Where several have it, or none has one, most of them win; then one that has the key before
-    one that has not, as nothing here may lose data; then the first.
+    stale: tuple[str, ...] = ()
+    gives_up: frozenset[str] = frozenset()
+    """Of the stale ones those with writes that the others lack: these will be lost."""
+    is_restless: bool = False
+
+
+def judge(replicas: Mapping[str, KeyState], lacking: Container[str] = ()) -> tuple[str, ...]:
+    """The stale replicas of a key that stood still, none when all are equal. Replicas are named, in the order of their
+    racks.
+
+    Where the writes since the last overwrite are remembered, the replica with the newest overwrite wins, of several the
+    one that lacks the fewest writes of the others. Then, or where they are not remembered, the newest stamp wins. Where
+    that leaves several, or none has a stamp, most of them win; then one that has the key before one that has not, as
+    nothing here may lose data; then the first.
 
     Where no stamp is left, those that are known to lack writes (`lacking`) have no vote. If that is said of all, each
     may have what the others lack: one that has the key comes first, and then most of them.
@@ -244,7 +268,9 @@ def judge(replicas: Mapping[str, KeyState], lacking: Container[str] = ()) -> tup
     if not replicas:
         return ()
     newest = max(state.stamp for state in replicas.values())
-    candidates = {name: state for name, state in replicas.items() if state.stamp == newest}
+    ranks = _ranks(replicas, newest)
+    best = max(ranks.values())
+    candidates = {name: state for name, state in replicas.items() if ranks[name] == best}
     voters = [state for name, state in candidates.items() if newest or name not in lacking]
     if voters:
         winner = max(voters, key=lambda state: (_agreeing(state, voters), state.digest != ABSENT))
@@ -252,6 +278,77 @@ def judge(replicas: Mapping[str, KeyState], lacking: Container[str] = ()) -> tup
         voters = list(candidates.values())
         winner = max(voters, key=lambda state: (state.digest != ABSENT, _agreeing(state, voters)))
     return tuple(name for name, state in replicas.items() if not state.equals(winner))
+
+
+def judge_restless(replicas: Mapping[str, KeyState]) -> tuple[str, ...] | None:
+    """The same of a key that is written all the time, by the writes that had time to arrive: values read one after the
+    other differ in any case. None where they are not remembered."""
+    if not _is_told(replicas):
+        return None
+    union = _union(replicas, max(state.stamp for state in replicas.values()) - SETTLED_STAMPS)
+    missing = {name: _missing(state, union) for name, state in replicas.items()}
+    fewest = min(missing.values())
+    best = max((name for name in replicas if missing[name] == fewest), key=lambda name: replicas[name].overwritten)
+    return tuple(name for name in replicas if missing[name] > 0 and name != best)
+
+
+def judgement(
+    replicas: Mapping[str, KeyState], lacking: Container[str] = (), *, is_restless: bool = False
+) -> Judgement:
+    """Which replicas are to copy the key from the others."""
+    stale = judge_restless(replicas) if is_restless else None
+    if stale is None:
+        stale = judge(replicas, lacking)
+    newest = max((state.stamp for state in replicas.values()), default=0)
+    union = _union(replicas, newest - SETTLED_STAMPS if is_restless else newest)
+    fresh = [state for name, state in replicas.items() if name not in stale]
+    lost = {write for state in fresh for write, stamp in union.items() if _lacks(state, write, stamp)}
+    return Judgement(
+        stale,
+        frozenset(name for name in stale if not _is_told(replicas) or lost & (replicas[name].writes or {}).keys()),
+        is_restless,
+    )
+
+
+def _is_told(replicas: Mapping[str, KeyState]) -> bool:
+    """Whether those that remember the key tell its writes."""
+    return any(state.stamp for state in replicas.values()) and not any(
+        state.stamp and state.writes is None for state in replicas.values()
+    )
+
+
+def _union(replicas: Mapping[str, KeyState], settled: int) -> dict[Any, int]:
+    """The writes that somebody is known to have and somebody to lack, those with newer stamps not among them."""
+    found = {write: stamp for state in replicas.values() for write, stamp in (state.writes or {}).items()}
+    return {
+        write: stamp
+        for write, stamp in found.items()
+        if 0 < stamp <= settled and any(_lacks(state, write, stamp) for state in replicas.values())
+    }
+
+
+def _ranks(replicas: Mapping[str, KeyState], settled: int) -> dict[str, tuple[int, int, int, int]]:
+    """What is known of each to speak for it; `settled`: the newest stamp that a write may have to count."""
+    if not _is_told(replicas):
+        return {name: (0, 0, 0, state.stamp) for name, state in replicas.items()}
+    union = _union(replicas, settled)
+    return {
+        name: (state.overwritten, -_missing(state, union), len(union.keys() & (state.writes or {}).keys()), state.stamp)
+        for name, state in replicas.items()
+    }
+
+
+def _missing(state: KeyState, union: Mapping[Any, int]) -> int:
+    """How many of these writes a replica does not have."""
+    return sum(_lacks(state, write, stamp) for write, stamp in union.items())
+
+
+def _lacks(state: KeyState, write: Any, stamp: int) -> bool:
+    """Whether it is known that a replica does not have a write. One without the key proves nothing by the writes that
+    it remembers, but for an overwrite: its datastore may have lost them."""
+    if stamp <= state.overwritten:
+        return False
+    return state.digest == ABSENT or (stamp > state.horizon and write not in (state.writes or {}))
 
 
 def _agreeing(state: KeyState, others: Iterable[KeyState]) -> int:

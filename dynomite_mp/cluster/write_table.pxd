@@ -104,6 +104,7 @@ cdef class WriteTable:
     cdef int find(self, const Bucket* bucket, uint64_t hash) noexcept nogil
     cdef int insert(self, Bucket* bucket, uint64_t hash, uint64_t stamp) noexcept nogil
     cdef void remember(self, Entry* entry, uint16_t writer, uint64_t sequence, uint64_t stamp) noexcept nogil
+    cdef int remember_all(self, Entry* entry, ids, stamps) except -1
     cdef uint16_t writer_of(self, const WriteId* id) noexcept nogil
     cdef void forget(self) noexcept nogil
     cdef bint is_less(self, uint64_t stamp, uint16_t writer, uint64_t other_stamp, uint16_t other) noexcept nogil

@@ -29,9 +29,10 @@ class WriteTable:
         """NOTE_APPLY: not before; NOTE_DUPLICATE; NOTE_SKIP_AND_COPY: nobody knows. Marks it as seen."""
     def entry(
         self, key: bytes, most: int = 64, since: int = 0, others_most: int = 256
-    ) -> tuple[int, int, int, list[_Id], int, int, list[_Id], list[int]] | None:
+    ) -> tuple[int, int, int, list[_Id], int, int, list[_Id], list[int], int, list[int]] | None:
         """(stamp, origin node, flags + family * 256, recent ids not older than a stamp nor than the last overwrite,
-        stamp and origin of that overwrite, other ids, stamps of the recent ones)."""
+        stamp and origin of that overwrite, other ids, stamps of the recent ones, horizon: up to this stamp there may
+        have been more, stamps of the others)."""
     def put(
         self,
         key: bytes,
@@ -43,6 +44,8 @@ class WriteTable:
         over_origin: int,
         others: Sequence[_Id] = (),
         stamps: Sequence[int] = (),
+        horizon: int = 0,
+        other_stamps: Sequence[int] = (),
     ) -> None:
         """The key has been copied: what entry() said of it where it came from."""
     def raise_floor(self, stamp: int) -> None:

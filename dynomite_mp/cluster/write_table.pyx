@@ -30,6 +30,9 @@ cdef enum:
     WINDOW = 65536                  # sequence numbers of one origin
     ORIGINS = 64
     WRITERS = 4096                  # processes; with one more the table begins anew
+    BOUNDARY = 0xFFFF               # instead of a writer's number: up to this stamp writes may be unknown, by a copy
+    UNTOLD_MOST = 4096              # writes of a key that are looked at without being told
+    GONE = 0xFFFFFFFF               # Recent.back: there was one before it, which has been overwritten
     IS_NEW = 0
     WAS_SEEN = 1
     IS_BELOW = 2
@@ -172,7 +175,7 @@ cdef class WriteTable:
         back = self.recent_count - entry.recent if entry.recent else 0
         recent.stamp = stamp
         recent.sequence = sequence
-        recent.back = <uint32_t>(back if back <= self.recent_mask else 0)
+        recent.back = <uint32_t>(back if back <= self.recent_mask else <uint64_t>GONE)
         recent.writer = writer
         entry.recent = self.recent_count
 
@@ -289,29 +292,50 @@ cdef class WriteTable:
         cdef int way = self.find(bucket, hash)
         cdef Entry* entry
         cdef uint64_t at
+        cdef uint64_t horizon = max(bucket.floor, self.first_floor)
+        cdef uint64_t reached = 0
+        cdef uint64_t untold = 0
+        cdef int left = UNTOLD_MOST
         cdef Recent* recent
         cdef Writer* writer
         cdef list ids = []
         cdef list others = []
         cdef list stamps = []
+        cdef list other_stamps = []
         if way < 0:
             return None
         entry = self.entry_at(bucket, way)
         at = entry.recent
-        while at and at + self.recent_mask >= self.recent_count and len(others) < others_most:
+        while at:
+            if at + self.recent_mask < self.recent_count:
+                horizon = max(horizon, reached)
+                break
             recent = &self.recents[(at - 1) & self.recent_mask]
-            at = at - recent.back if recent.back else 0
+            if recent.writer == BOUNDARY:
+                horizon = max(recent.stamp, untold)
+                break
+            reached = recent.stamp if recent.stamp else reached
+            at = 0 if recent.back in (0, GONE) else at - recent.back
+            if recent.back == GONE:
+                horizon = max(horizon, reached)
+            if len(others) == others_most:
+                untold = max(untold, recent.stamp if recent.stamp else reached)
+                horizon = max(horizon, untold)
+                left -= 1
+                if left == 0:
+                    break
+                continue
             is_told = len(ids) < most and recent.stamp >= since and not self.is_less(
                 recent.stamp, recent.writer, entry.over_stamp, entry.over_writer)
             writer = &self.writers[recent.writer]
             (ids if is_told else others).append((writer.node, writer.boot, writer.worker, recent.sequence))
-            if is_told:
-                stamps.append(recent.stamp)
+            (stamps if is_told else other_stamps).append(recent.stamp)
         return (entry.stamp, self.writers[entry.writer].node, entry.flags + 256 * entry.family, ids,
-                entry.over_stamp, self.writers[entry.over_writer].node if entry.over_stamp else 0, others, stamps)
+                entry.over_stamp, self.writers[entry.over_writer].node if entry.over_stamp else 0, others, stamps,
+                horizon, other_stamps)
 
     def put(self, bytes key, uint64_t stamp, uint64_t origin, int flags, ids, uint64_t over_stamp,
-            uint64_t over_origin, others=(), stamps=()):
+            uint64_t over_origin, others=(), stamps=(), uint64_t horizon=0, other_stamps=()):
         cdef uint64_t hash = key_hash(key, len(key))
         cdef Bucket* bucket = &self.buckets[hash & self.bucket_mask]
         cdef int way
@@ -337,14 +361,19 @@ cdef class WriteTable:
         entry.flags = <uint8_t>(flags & (ENTRY_DISORDERED | ENTRY_LACKING))
         entry.family = <uint8_t>(flags >> 8)
         entry.recent = 0
-        for id in others:
+        if horizon:
+            self.remember(entry, BOUNDARY, 0, horizon)
+        self.remember_all(entry, others, other_stamps if len(other_stamps) == len(others) else [0] * len(others))
+        self.remember_all(entry, ids, stamps if len(stamps) == len(ids) else [stamp] * len(ids))
+
+    cdef int remember_all(self, Entry* entry, ids, stamps) except -1:
+        """Writes of a copy, the newest first."""
+        cdef WriteId what
+        for id, stamp in reversed(list(zip(ids, stamps))):
             what = id_of(id)
             self.mark(&what)
-            self.remember(entry, self.writer_of(&what), what.sequence, 0)
-        for id, when in reversed(list(zip(ids, stamps if len(stamps) == len(ids) else [stamp] * len(ids)))):
-            what = id_of(id)
-            self.mark(&what)
-            self.remember(entry, self.writer_of(&what), what.sequence, when)
+            self.remember(entry, self.writer_of(&what), what.sequence, stamp)
+        return 0
 
     def raise_floor(self, uint64_t stamp):
         self.raise_floors(stamp)

@@ -277,9 +277,10 @@ _ROWS = (
         KEY_ASK,
         "key_ask",
         "replication > io",
-        ("copy_id", "keys"),
+        ("copy_id", "keys", "most"),
         1,
-        "what is known of these keys is told (KEY_HELD) and nothing waits; every io worker tells those of its shard",
+        "what is known of these keys, of so many writes each, is told (KEY_HELD) and nothing waits; every io worker "
+        "tells those of its shard",
     ),
     Message(
         KEY_APPLY,

@@ -254,8 +254,8 @@ class IoProxy(WorkerProxy):
     def key_hold(self, copy_id: int, keys: list[bytes]) -> bool:
         return self._send(messages.KEY_HOLD, copy_id, keys)
 
-    def key_ask(self, copy_id: int, keys: list[bytes]) -> bool:
-        return self._send(messages.KEY_ASK, copy_id, keys)
+    def key_ask(self, copy_id: int, keys: list[bytes], most: int) -> bool:
+        return self._send(messages.KEY_ASK, copy_id, keys, most)
 
     def key_apply(self, copy_id: int, rows: list[Any]) -> bool:
         return self._send(messages.KEY_APPLY, copy_id, rows)

@@ -326,8 +326,8 @@ class IoWorker(Worker):
         held = self._path.hold_keys(copy_id, keys)
         self.proxies.replication.key_held(copy_id, [(key, self._path.key_known(key)) for key in held])
 
-    def on_key_ask(self, copy_id: int, keys: list[bytes]) -> None:
-        self.proxies.replication.key_held(copy_id, self._path.keys_known(keys))
+    def on_key_ask(self, copy_id: int, keys: list[bytes], most: int) -> None:
+        self.proxies.replication.key_held(copy_id, self._path.keys_known(keys, most))
 
     def on_key_apply(self, copy_id: int, rows: list[tuple[bytes, Any, list[bytes]]]) -> None:
         for key, known, commands in rows:

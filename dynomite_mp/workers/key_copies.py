@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from dynomite_mp.cluster.key_sources import KEEP, Known, Sources, all_disordered, choose, is_contained, is_first
+from dynomite_mp.cluster.repair import WRITES_MOST
 from dynomite_mp.errors import DynomiteError
 from dynomite_mp.ipc.counters import SlabWriter
 from dynomite_mp.proto.dnode import EXTENSION_FORCE_READ, EXTENSION_LOCAL_ONLY
@@ -39,6 +40,7 @@ from dynomite_mp.workers.peer_calls import CallError, PeerCalls
 log = logging.getLogger("dynomite_mp.replication")
 
 BATCH: Final = 64
+ASK_BATCH: Final = 16  # of keys with WRITES_MOST writes each, which io workers gather between requests
 BATCHES: Final = 4
 QUEUE_MAX: Final = 1_000_000
 APPLY_BYTES: Final = 65536  # of one KEY_APPLY; a larger value goes alone
@@ -46,6 +48,7 @@ TRY_S: Final = 4.0  # a key that cannot be copied is tried again for so long
 ASK_MS: Final = 1000  # half of what a hold lasts
 VALUES_MS: Final = 2000
 RETRY_S: Final = 0.02
+ARRIVE_S: Final = 0.3  # for writes that this node has to reach the others, those of another datacenter too
 LOOK_AGAIN_S: Final = (0.5, 1, 2, 4, 8, 16)  # at a key of which nobody could say yet in which order it was written
 FORCED: Final = pack_extension(ExtensionFields(flags=EXTENSION_FORCE_READ))
 AS_IT_IS: Final = pack_extension(ExtensionFields(flags=EXTENSION_LOCAL_ONLY))  # even if writes of the key wait there
@@ -100,6 +103,7 @@ class KeyCopies:
         self._given: dict[bytes, Sequence[str]] = {}  # sources of keys, where whoever wants the copy knows them
         self._first: dict[bytes, str] = {}
         self._lost: set[bytes] = set()  # keys whose value may be gone, whatever the write table knows of them
+        self._whole: set[bytes] = set()  # keys that are not copied from one that lacks a recent write of this node
         self._pump: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.copied = 0
@@ -120,13 +124,18 @@ class KeyCopies:
             slab.count(name, total - self._counted.get(name, 0))
             self._counted[name] = total
 
-    async def on_call(self, keys: Sequence[bytes], sources: Sequence[str] = (), first: str = "") -> list[bytes]:
+    async def on_call(
+        self, keys: Sequence[bytes], sources: Sequence[str] = (), first: str = "", loses_nothing: bool = False
+    ) -> list[bytes]:
         """Another node asks this one to copy keys of its own; answered when that is done, with those that failed.
 
         Of sources that know nothing of a key, or the same, `first` is taken, if it is one: who has seen that a write is
-        missing here has it himself, others may have missed it too.
+        missing here has it himself, others may have missed it too. `loses_nothing`: rather not at all than from one
+        that lacks a recent write of this node.
         """
         self._called.update(keys)
+        if loses_nothing:
+            self._whole.update(keys)
         try:
             if first:
                 self._first.update(dict.fromkeys(keys, first))
@@ -135,6 +144,7 @@ class KeyCopies:
             return list(failure.keys)
         finally:
             self._called.difference_update(keys)
+            self._whole.difference_update(keys)
         return []
 
     async def copy(self, keys: Iterable[bytes], sources: Sequence[str] = (), *, is_lost: bool = False) -> None:
@@ -174,13 +184,13 @@ class KeyCopies:
         """What the write tables of this node know of each of these keys; nothing of them waits. UnknownError, if that
         cannot be told now: it is not the same as to know nothing."""
         found: dict[bytes, Known] = {}
-        for start in range(0, len(keys), BATCH):
-            asked = list(keys[start : start + BATCH])
+        for start in range(0, len(keys), ASK_BATCH):
+            asked = list(keys[start : start + ASK_BATCH])
             copy_id = next(self._ids)
             batch = self._batches[copy_id] = _Batch(self._io_workers)
             try:
                 for index in range(self._io_workers):
-                    self._io(index).key_ask(copy_id, asked)
+                    self._io(index).key_ask(copy_id, asked, WRITES_MOST)
                 async with asyncio.timeout(ASKED_S):
                     await batch.all_held.wait()
             except TimeoutError:
@@ -248,7 +258,7 @@ class KeyCopies:
                 self._io(index).key_hold(copy_id, keys)
             async with asyncio.timeout(HELD_S):
                 await batch.all_held.wait()
-            values, why = await self._fetch(batch, is_last=is_last)
+            values, why = await self._fetch_held(batch, is_last=is_last)
             if values:
                 await self._apply(copy_id, batch, values)
             done = {key for key, error in batch.results.items() if not error}
@@ -260,11 +270,26 @@ class KeyCopies:
             for index in range(self._io_workers):
                 self._io(index).key_release(copy_id)
 
-    async def _fetch(self, batch: _Batch, *, is_last: bool) -> tuple[dict[bytes, KeyValue], str]:
-        """The values to take over, of those keys whose source is whole; and why of the others not."""
-        settled = [key for key, mine in batch.held.items() if key in self._by_order[1] and not mine.is_disordered]
+    async def _fetch_held(self, batch: _Batch, *, is_last: bool) -> tuple[dict[bytes, KeyValue], str]:
+        """The values to take over, of those keys whose source is whole; and why of the others not. Of a key that may
+        lose nothing the last writes are waited for while it is held: at other times the next are on their way."""
+        end_s = asyncio.get_running_loop().time() + ARRIVE_S
+        values: dict[bytes, KeyValue] = {}
+        while True:
+            left = [key for key in batch.held if key not in values and key not in batch.results]
+            found, why = await self._fetch(batch, left, is_last=is_last)
+            values |= found
+            waits = any(key in self._whole and key not in values and key not in batch.results for key in left)
+            if not waits or asyncio.get_running_loop().time() >= end_s:
+                return values, why
+            await asyncio.sleep(RETRY_S)
+
+    async def _fetch(
+        self, batch: _Batch, keys: Sequence[bytes], *, is_last: bool
+    ) -> tuple[dict[bytes, KeyValue], str]:
+        settled = [key for key in keys if key in self._by_order[1] and not batch.held[key].is_disordered]
         batch.results.update(dict.fromkeys(settled, b""))
-        held = {key: mine for key, mine in batch.held.items() if key not in batch.results}
+        held = {key: batch.held[key] for key in keys if key not in batch.results}
         offers = await self._ask_all(held, self.sources.of, is_last=is_last)
         offers.update(await self._ask_far(held, offers))
         earlier = self.sources.earlier()
@@ -279,6 +304,7 @@ class KeyCopies:
                 earlier=earlier,
                 is_lost=key in self._lost,
                 is_judged=key in self._given,
+                is_whole=key in self._whole,
             )
             if address is not None or is_last:
                 self._note_doubt(key, mine, dict(offers.get(key, [])).get(address or ""))
@@ -303,7 +329,9 @@ class KeyCopies:
                 raise outcome
             else:
                 values.update(
-                    (key, value) for key, value in outcome.items() if is_last or is_contained(held[key], value.known)
+                    (key, value)
+                    for key, value in outcome.items()
+                    if (is_last and key not in self._whole) or is_contained(held[key], value.known)
                 )
         return values, why
 

@@ -40,6 +40,7 @@ cdef class KeyHolds(PeerService):
     cdef KeyHold passing            # whose write is just going on
 
     cdef bint is_busy(self, bytes key) noexcept
+    cdef known_since(self, bytes key, int most, uint64_t since)
     cdef bytes key_answer(self, bytes key)
     cdef uint32_t shard_of(self, uint32_t token) noexcept
     cdef int give_up(self, KeyHold hold) except -1

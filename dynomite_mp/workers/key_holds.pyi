@@ -15,8 +15,9 @@ class KeyHolds(PeerService):
         """on_applied(copy id, key, the datastore's error or b"")."""
     def hold_keys(self, copy_id: int, keys: Sequence[bytes]) -> list[bytes]:
         """From now on writes of these keys wait; those of the keys that are this io worker's and free."""
-    def keys_known(self, keys: Sequence[bytes]) -> list[tuple[bytes, tuple[Any, ...] | None]]:
-        """(key, key_known(key)) of those of the keys that are this io worker's, whether they are held or not."""
+    def keys_known(self, keys: Sequence[bytes], most: int) -> list[tuple[bytes, tuple[Any, ...] | None]]:
+        """(key, key_known(key)) of those of the keys that are this io worker's, whether they are held or not; of their
+        writes since the last overwrite so many at most, whenever they were."""
     def key_known(self, key: bytes) -> tuple[Any, ...] | None:
         """(stamp, origin node, flags, ids of recent writes, stamp and origin of its last overwrite, other ids, stamps
         of the recent ones)."""

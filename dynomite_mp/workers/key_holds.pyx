@@ -150,7 +150,7 @@ cdef class KeyHolds(PeerService):
         self.holds_keys = bool(self.holds)
         return mine
 
-    def keys_known(self, keys):
+    def keys_known(self, keys, int most):
         cdef bytes key
         cdef uint32_t token
         cdef list mine = []
@@ -158,21 +158,20 @@ cdef class KeyHolds(PeerService):
         for key in keys:
             self.token(key, len(key), &token)
             if self.shard_of(token) == self.shard_index:
-                mine.append((key, self.key_known(key)))
+                mine.append((key, self.known_since(key, most, 0)))
         return mine
 
     def key_known(self, bytes key):
         """What the write table knows of a key, in the form of the answer to DYNO KEY; None: nothing. Of writes longer
         ago than RECENT_MS, and of those that an overwrite has wiped, nobody asks whether a copy contains them."""
-        cdef uint64_t since
-        if self.recent is None:
-            return None
-        since = self.clock.reading(self.turn_unix_ns()) - (<uint64_t>RECENT_MS << 16)
-        found = self.recent.entry(key, IDS_MOST, since, IDS_TOLD)
+        return self.known_since(key, IDS_MOST, self.clock.reading(self.turn_unix_ns()) - (<uint64_t>RECENT_MS << 16))
+
+    cdef known_since(self, bytes key, int most, uint64_t since):
+        found = self.recent.entry(key, most, since, IDS_TOLD) if self.recent is not None else None
         if found is None:
             return None
-        stamp, origin, flags, ids, over_stamp, over_origin, others, stamps = found
-        return stamp, origin, flags | self.is_busy(key), ids, (over_stamp, over_origin), others, stamps
+        stamp, origin, flags, ids, over_stamp, over_origin, *rest = found
+        return stamp, origin, flags | self.is_busy(key), ids, (over_stamp, over_origin), *rest
 
     cdef bint is_busy(self, bytes key) noexcept:
         """Whether a write of the key is on its way to the datastore by other connections than a copy's reads take."""
@@ -192,8 +191,8 @@ cdef class KeyHolds(PeerService):
         if hold is None or hold.copy_id != copy_id or hold.commands is not None:
             return False
         if known and known[0] and self.recent is not None:
-            stamp, origin, flags, ids, overwrite, *others_and_stamps = known
-            self.recent.put(key, stamp, origin, flags, ids, *overwrite, *others_and_stamps)
+            stamp, origin, flags, ids, overwrite, *rest = known
+            self.recent.put(key, stamp, origin, flags, ids, *overwrite, *rest)
         hold.commands = list(commands)
         hold.awaited = len(hold.commands)
         self.draining.append(hold)

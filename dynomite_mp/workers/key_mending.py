@@ -19,9 +19,9 @@ from typing import Any, Final, Protocol
 
 import msgpack  # type: ignore[import-untyped]
 
-from dynomite_mp.cluster.repair import KeyState, TokenRanges, judge
+from dynomite_mp.cluster.repair import Judgement, KeyState, TokenRanges, judgement
 from dynomite_mp.errors import DynomiteError
-from dynomite_mp.workers.key_trees import KeyTrees
+from dynomite_mp.workers.key_trees import KeyTrees, state_of_row
 
 log = logging.getLogger("dynomite_mp.replication")
 
@@ -31,8 +31,9 @@ HOUR_MS: Final = 3_600_000
 LOOKS_MAX: Final = 4
 KEYS_PER_CALL: Final = 200
 
-Mend = Callable[[str, Sequence[bytes], Sequence[str]], Awaitable[None]]
-"""mend(address, keys, sources): copy these keys to a replica, from others."""
+Mend = Callable[[str, Sequence[bytes], Sequence[str], bool], Awaitable[None]]
+"""mend(address, keys, sources, loses_nothing): copy these keys to a replica, from others; `loses_nothing`: not from one
+that lacks a recent write which the replica has."""
 
 
 class Asker(Protocol):
@@ -104,9 +105,9 @@ class KeyMending:
         if self._mend is not None and divergent:
             await self._mend_all(divergent)
 
-    async def _divergent(self, suspects: Sequence[bytes]) -> dict[bytes, tuple[str, ...]]:
-        """Keys that differ for good, with the addresses of their stale replicas."""
-        divergent: dict[bytes, tuple[str, ...]] = {}
+    async def _divergent(self, suspects: Sequence[bytes]) -> dict[bytes, Judgement]:
+        """Keys that differ for good, and which of their replicas are stale."""
+        divergent: dict[bytes, Judgement] = {}
         before: dict[bytes, dict[str, KeyState]] = {}
         for look in range(LOOKS_MAX):
             if look:
@@ -114,10 +115,12 @@ class KeyMending:
             now = await self._states(suspects)
             open_keys = []
             for key in suspects:
-                stale = judge(now[key], self.lacking)
-                if stale and (now[key] == before.get(key) or look == LOOKS_MAX - 1):
-                    divergent[key] = stale
-                elif stale:
+                is_last = look == LOOKS_MAX - 1
+                is_still = now[key] == before.get(key)
+                found = judgement(now[key], self.lacking, is_restless=is_last and not is_still)
+                if found.stale and (is_still or is_last):
+                    divergent[key] = found
+                elif found.stale:
                     open_keys.append(key)
             before, suspects = now, open_keys
             if not suspects:
@@ -140,27 +143,33 @@ class KeyMending:
         if replica is self._local:
             return await self._trees.states(keys)
         rows = await self.attempt(replica.address, self.call(replica.address, "key_states", list(keys)))
-        return {key: KeyState(*row) for key, row in zip(keys, rows, strict=True)} if rows is not None else {}
+        return {key: state_of_row(row) for key, row in zip(keys, rows, strict=True)} if rows is not None else {}
 
-    async def _mend_all(self, divergent: Mapping[bytes, tuple[str, ...]]) -> None:
+    async def _mend_all(self, divergent: Mapping[bytes, Judgement]) -> None:
         """Key copies at the stale replicas, one group for each; then one more look."""
         assert self._mend is not None
-        groups: dict[tuple[str, tuple[str, ...]], list[bytes]] = {}
-        for key, worse in divergent.items():
+        groups: dict[tuple[str, tuple[str, ...], bool], list[bytes]] = {}
+        for key, found in divergent.items():
             token = self._token_of(key)
             fresh = tuple(
                 replica.address
                 for replica in self._replicas
-                if replica.address not in worse and token in replica.ranges
+                if replica.address not in found.stale and token in replica.ranges
             )
-            for address in worse:
-                groups.setdefault((address, fresh), []).append(key)
-        for (address, fresh), keys in groups.items():
-            stale = OWN if address == self._local.address else address
-            for part in parts(keys, KEYS_PER_CALL):
-                await self.attempt(address, self._mend(stale, part, fresh), forever=False)
-        now = await self._states(list(divergent))
-        self.found.keys_mended += sum(not judge(states, self.lacking) for states in now.values())
+            for address in found.stale:
+                groups.setdefault((address, fresh, address not in found.gives_up), []).append(key)
+        await asyncio.gather(*(self._mend_at(*group, keys) for group, keys in groups.items()))
+        for key, states in (await self._states(list(divergent))).items():
+            left = judgement(states, self.lacking, is_restless=divergent[key].is_restless)
+            self.found.keys_mended += not left.stale
+
+    async def _mend_at(
+        self, address: str, fresh: Sequence[str], loses_nothing: bool, keys: Sequence[bytes]
+    ) -> None:
+        assert self._mend is not None
+        stale = OWN if address == self._local.address else address
+        for part in parts(keys, KEYS_PER_CALL):
+            await self.attempt(address, self._mend(stale, part, fresh, loses_nothing), forever=False)
 
     # ---- asking
 

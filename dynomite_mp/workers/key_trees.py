@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from dynomite_mp.cluster.key_sources import Known
 from dynomite_mp.cluster.repair import HashTree, KeyState, TokenRanges, leaf_of
 from dynomite_mp.errors import StoreError
 from dynomite_mp.workers.base import DatastoreAddress
@@ -25,13 +26,13 @@ BATCH: Final = 200
 PAGE_ROWS: Final = 1000
 TREES_MAX: Final = 16
 
-Row = list[Any]  # key, digest, expires_ms[, stamp]
-StampsOf = Callable[[Sequence[bytes]], Awaitable[Sequence[int]]]
+Row = list[Any]  # key, digest, expires_ms; of key_states: the fields of KeyState
+KnownOf = Callable[[Sequence[bytes]], Awaitable[Mapping[bytes, Known]]]
 
 
-async def no_stamps(keys: Sequence[bytes]) -> Sequence[int]:
+async def nothing_known(keys: Sequence[bytes]) -> Mapping[bytes, Known]:
     """Where no io worker can be asked."""
-    return [0] * len(keys)
+    return dict.fromkeys(keys, Known())
 
 
 @dataclass(slots=True)
@@ -44,15 +45,39 @@ class KnownTree:
     rows: list[Row] = field(default_factory=list)
 
 
+def state_of(held: KeyState, known: Known) -> KeyState:
+    """A value together with what is known of its writes. Who has skipped an overwrite remembers it all the same
+    (ADR 101), so that counts for nothing there."""
+    if known.is_lacking:
+        return KeyState(held.digest, held.expires_ms, known.stamp, 0, {}, 0)
+    writes = dict.fromkeys(map(tuple, known.all_ids), 0)
+    writes |= zip(map(tuple, known.others_in_order), known.other_stamps, strict=False)
+    writes |= zip(map(tuple, known.in_order), known.stamps, strict=False)
+    return KeyState(held.digest, held.expires_ms, known.stamp, known.overwrite[0], writes, known.horizon)
+
+
+def row_of(state: KeyState) -> Row:
+    writes = [[list(write), stamp] for write, stamp in (state.writes or {}).items()]
+    return [state.digest, state.expires_ms, state.stamp, state.overwritten, writes, state.horizon]
+
+
+def state_of_row(row: Row) -> KeyState:
+    """Older nodes tell no more than the stamp."""
+    digest, expires_ms, stamp, *more = row
+    if len(more) < 3:
+        return KeyState(digest, expires_ms, stamp)
+    return KeyState(digest, expires_ms, stamp, more[0], {tuple(write): when for write, when in more[1]}, more[2])
+
+
 class KeyTrees:
     """`address` is None where there is no datastore to read."""
 
     def __init__(
-        self, address: DatastoreAddress | None, token_of: Callable[[bytes], int], stamps_of: StampsOf = no_stamps
+        self, address: DatastoreAddress | None, token_of: Callable[[bytes], int], known_of: KnownOf = nothing_known
     ) -> None:
         self._address = address
         self._token_of = token_of
-        self._stamps_of = stamps_of
+        self._known_of = known_of
         self._known: dict[str, KnownTree] = {}
         self.keys_read = 0
 
@@ -128,18 +153,14 @@ class KeyTrees:
                 await asyncio.sleep(0)
 
     async def states(self, keys: Sequence[bytes]) -> dict[bytes, KeyState]:
-        """What this node holds of these keys now; absent keys too. The stamps are asked for before the values: a write
+        """What this node holds of these keys now; absent keys too. What is known of them is asked for first: a write
         between the two leaves an older stamp at a newer value, which at worst is mended with what it already has."""
-        stamps = await self._stamps_of(keys)
+        known = await self._known_of(keys)
         found: dict[bytes, KeyState] = {}
         async with self._store() as store:
             for start in range(0, len(keys), BATCH):
                 found |= await store.states(keys[start : start + BATCH])
-        absent = KeyState()
-        return {
-            key: KeyState((held := found.get(key, absent)).digest, held.expires_ms, stamp)
-            for key, stamp in zip(keys, stamps, strict=True)
-        }
+        return {key: state_of(found.get(key, KeyState()), known[key]) for key in keys}
 
     # ---- verbs
 
@@ -165,7 +186,7 @@ class KeyTrees:
 
     async def key_states(self, keys: Sequence[bytes]) -> list[Row]:
         held = await self.states(keys)
-        return [[state.digest, state.expires_ms, state.stamp] for state in (held[key] for key in keys)]
+        return [row_of(held[key]) for key in keys]
 
     async def forget(self, tree: str) -> None:
         self._known.pop(tree, None)

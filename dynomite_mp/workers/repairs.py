@@ -31,14 +31,10 @@ class Repairs:
             hashed = tagged(key, tag)
             return hash_key(config.hash, hashed) if hashed else 0
 
-        async def stamps_of(keys: Sequence[bytes]) -> Sequence[int]:
-            known = await copies.known(keys)
-            return [known[key].stamp for key in keys]
-
         self._calls = calls
         self._copies = copies
         slab = context.port.slab
-        trees = KeyTrees(context.datastore, token_of, stamps_of)
+        trees = KeyTrees(context.datastore, token_of, copies.known)
         calls.handlers.update(trees.verbs())
         settings = RepairSettings(config.anti_entropy_interval_ms, config.repair_rate)
         self.rounds = RepairRounds(settings, slab, trees, calls, token_of, self._mend)
@@ -48,11 +44,12 @@ class Repairs:
         calls.handlers[COMPARE_VERB] = self.rounds.compare
         calls.handlers[LACKING_VERB] = self.dirty.on_lacking
 
-    async def _mend(self, address: str, keys: Sequence[bytes], sources: Sequence[str]) -> None:
+    async def _mend(self, address: str, keys: Sequence[bytes], sources: Sequence[str], loses_nothing: bool) -> None:
         if address == OWN:
-            await self._copies.on_call(keys, sources)
+            await self._copies.on_call(keys, sources, "", loses_nothing)
         else:
-            await self._calls.call(address, COPY_VERB, list(keys), list(sources), timeout_ms=MEND_MS)
+            args = list(keys), list(sources), "", loses_nothing
+            await self._calls.call(address, COPY_VERB, *args[: 4 if loses_nothing else 2], timeout_ms=MEND_MS)
 
     def swap(self, topology: Topology) -> None:
         self.rounds.swap(topology)

@@ -47,8 +47,8 @@ class Replica:
         entry = self.table.entry(KEY, 48, 1)
         if entry is None:
             return Known()
-        stamp, origin, flags, ids, over_stamp, over_origin, others, stamps = entry
-        return Known.of_plain([stamp, origin, flags, ids, [over_stamp, over_origin], others, stamps])
+        stamp, origin, flags, ids, over_stamp, over_origin, *rest = entry
+        return Known.of_plain([stamp, origin, flags, ids, [over_stamp, over_origin], *rest])
 
     def take(self, source: "Replica") -> None:
         self.applied = list(source.applied)

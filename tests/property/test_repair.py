@@ -10,6 +10,7 @@ from dynomite_mp.cluster.continuum import Continuum
 from dynomite_mp.cluster.repair import (
     ABSENT,
     LEVELS,
+    SETTLED_STAMPS,
     TTL_TOLERANCE_MS,
     Descent,
     HashTree,
@@ -17,6 +18,7 @@ from dynomite_mp.cluster.repair import (
     TokenRanges,
     differing_keys,
     judge,
+    judgement,
     leaf_of,
     value_digest,
 )
@@ -132,6 +134,70 @@ def test_what_only_one_has_without_a_stamp_is_kept_or_deleted_by_who_lacks_write
     assert judge(replicas, {"r1", "r2", "r3"}) == ("r1", "r2")
     assert judge(replicas | {"r2": KeyState(stamp=5)}, {"r1", "r2", "r3"}) == ("r3",)
     assert judge(replicas | {"r3": KeyState(7, stamp=5)}) == ("r1", "r2")
+
+
+def known(digest: int, over: int, *writes: int, horizon: int = 0, stamp: int | None = None) -> KeyState:
+    """Of a replica that remembers these writes, whose ids are their stamps."""
+    newest = max((over, *writes)) if stamp is None else stamp
+    return KeyState(digest, -1, newest, over, {one: one for one in writes}, horizon)
+
+
+def test_who_lacks_the_fewest_writes_wins_whatever_came_later_and_how_many_agree() -> None:
+    """An increment that reached one datacenter only, and others behind it that reached both."""
+    whole, partial = known(7, 0, 2, 5), known(6, 0, 5)
+    replicas = {"r1": partial, "r2": partial, "r3": partial, "r4": whole, "r5": whole}
+    assert judge(replicas) == judge(replicas, {"r4", "r5"}) == ("r1", "r2", "r3")
+    later = known(6, 0, 5, 9)
+    assert judge(replicas | {"r1": later, "r4": known(8, 0, 2, 5, 9)}) == ("r1", "r2", "r3", "r5")
+    assert judge({"r1": known(1, 4, 4, 5), "r2": known(2, 0, 1, 2, 3, 5)}) == ("r2",), "an overwrite has wiped those"
+    assert judge({"r1": known(1, 0, 1, 2, 9), "r2": known(2, 4, 4)}) == ("r1",), "and is worth more than they are"
+
+
+def test_what_not_everybody_can_remember_does_not_count() -> None:
+    long_ago = known(1, 0, 1, 2, 5, 6)
+    assert judge({"r1": long_ago, "r2": known(2, 0, 3, 5, 6), "r3": known(2, 0, 3, 5, 6)}) == ("r2", "r3")
+    starts_later = known(2, 0, 5, 6, horizon=4)
+    assert judge({"r1": long_ago, "r2": starts_later, "r3": starts_later}) == ("r1",), "most of them agree"
+    assert judge({"r1": long_ago, "r2": starts_later, "r3": known(2, 0, 5, 6)}) == ("r2", "r3"), "what one lacks"
+    nothing_told = KeyState(3, stamp=7)
+    assert judge({"r1": long_ago, "r2": nothing_told, "r3": known(2, 0, 5)}) == ("r1", "r3"), "an older node"
+
+
+def test_a_datastore_that_has_lost_the_key_proves_nothing_by_what_it_remembers() -> None:
+    lost_it = known(ABSENT, 0, 2, 5)
+    assert judge({"r1": lost_it, "r2": known(6, 0, 5), "r3": lost_it}) == ("r1", "r3")
+    assert judge({"r1": known(ABSENT, 5, 5), "r2": known(6, 0, 4)}) == ("r2",), "a DEL"
+
+
+def test_of_a_restless_key_those_writes_count_that_had_time_to_arrive() -> None:
+    now = 10 * SETTLED_STAMPS
+    ahead = known(9, 0, 5, now)
+    behind = known(7, 0, 4, 5, now - SETTLED_STAMPS // 2)
+    lacks_one = judgement({"r1": ahead, "r2": behind}, is_restless=True)
+    assert (lacks_one.stale, lacks_one.gives_up) == (("r1",), frozenset()), "which lacks 4 for good"
+    assert not judgement({"r1": known(9, 0, 4, 5, now), "r2": behind}, is_restless=True).stale
+    set_on_its_way = known(1, now, now)
+    assert not judgement({"r1": set_on_its_way, "r2": known(2, 0, 4, 5, now)}, is_restless=True).stale
+
+
+def test_what_a_stale_replica_alone_has_is_given_up() -> None:
+    sides = {"r1": known(1, 0, 1, 3), "r2": known(2, 0, 2, 3), "r3": known(3, 0, 1, 2, 5)}
+    found = judgement(sides)
+    assert (found.stale, found.gives_up) == (("r1", "r2"), {"r1", "r2"}), "which had 3"
+    assert not judgement(sides | {"r3": known(3, 0, 1, 2, 3, 5)}).gives_up
+    assert judgement({"r1": KeyState(1, stamp=1), "r2": KeyState(2, stamp=2)}).gives_up == {"r1"}, "nobody knows"
+
+
+@given(st.lists(st.frozensets(st.integers(1, 6)), min_size=2, max_size=6))
+def test_who_has_every_write_is_never_stale_and_the_others_are(held: list[frozenset[int]]) -> None:
+    """A value is told by the writes in it."""
+    replicas = {f"rack{place}": known(1 + hash(writes) % 2**60, 0, *writes) for place, writes in enumerate(held)}
+    everything = frozenset().union(*held)
+    stale = judge(replicas)
+    if everything and everything in held:
+        assert stale == tuple(name for name, writes in zip(replicas, held, strict=True) if writes != everything)
+    winner = next(writes for name, writes in zip(replicas, held, strict=True) if name not in stale)
+    assert len(winner) == max(map(len, held))
 
 
 @given(st.lists(MAYBE, min_size=1, max_size=5))

@@ -116,11 +116,41 @@ def test_an_entry_has_the_recent_ids_newest_first() -> None:
     table = WriteTable(0, recents=4)
     for sequence in range(1, 4):
         table.note_key(b"k", COMMUTE, (1, 2, 3, sequence), 10 * sequence)
-    assert table.entry(b"k") == (30, 1, 256, [(1, 2, 3, 3), (1, 2, 3, 2), (1, 2, 3, 1)], 0, 0, [], [30, 20, 10])
+    assert table.entry(b"k") == (30, 1, 256, [(1, 2, 3, 3), (1, 2, 3, 2), (1, 2, 3, 1)], 0, 0, [], [30, 20, 10], 0, [])
     for sequence in range(4, 7):
         table.note_key(b"other", COMMUTE, (1, 2, 3, sequence), 10 * sequence)
-    assert table.entry(b"k") == (30, 1, 256, [(1, 2, 3, 3)], 0, 0, [], [30])
+    assert table.entry(b"k") == (30, 1, 256, [(1, 2, 3, 3)], 0, 0, [], [30], 30, [])
     assert table.entry(b"nothing") is None
+    table.note_key(b"k", COMMUTE, (1, 2, 3, 7), 70)
+    assert table.entry(b"k") == (70, 1, 256, [(1, 2, 3, 7)], 0, 0, [], [70], 70, []), "the one before it is gone"
+
+
+def horizon(table: WriteTable, key: bytes = b"k", **limits: int) -> int:
+    entry = table.entry(key, **limits)
+    assert entry is not None
+    return entry[8]
+
+
+def test_up_to_the_horizon_there_may_have_been_more() -> None:
+    table, copy, later = WriteTable(5), WriteTable(25), WriteTable(0)
+    for sequence, stamp in enumerate((10, 40, 20, 30), 1):
+        table.note_key(b"k", COMMUTE, (1, 2, 3, sequence), stamp)
+    assert horizon(table) == 5, "when the table began"
+    assert horizon(table, most=1, others_most=1) == 40, "not told, whatever its place"
+    assert horizon(table, most=1, others_most=2) == 10
+    copy.put(b"k", *table.entry(b"k"))  # type: ignore[misc]
+    assert horizon(copy) == 5, "what the copy contains is known"
+    copy.note_key(b"k", COMMUTE, (1, 2, 3, 5), 50)
+    assert horizon(copy) == 5
+    later.put(b"k", *copy.entry(b"k", 1, 0, 1))  # type: ignore[misc]
+    assert horizon(later) == 40
+
+
+def test_what_had_to_go_raises_the_horizon_of_its_bucket() -> None:
+    table = WriteTable(0, buckets=1)
+    for number in range(8):
+        table.note_key(b"%d" % number, COMMUTE, (1, 2, 3, number), 10 * (number + 1))
+    assert horizon(table, b"7") == 10
 
 
 def test_a_copied_key_counts_as_what_it_was_copied_from() -> None:

@@ -73,7 +73,7 @@ class Cluster:
             return self.lacking.get(address, [])
         return await self.trees[address].verbs()[verb](*args)
 
-    async def mend(self, address: str, keys: Sequence[bytes], sources: Sequence[str]) -> None:
+    async def mend(self, address: str, keys: Sequence[bytes], sources: Sequence[str], loses_nothing: bool) -> None:
         for key in keys:
             self.mended.append((address, key, tuple(sources)))
             fresh = self.trees[sources[0]].held.get(key, KeyState())

@@ -58,7 +58,7 @@ class Holder:
         assert self.copies is not None
         self.copies.on_held(0, copy_id, [(key, self.known) for key in keys])
 
-    def key_ask(self, copy_id: int, keys: Sequence[bytes]) -> None:
+    def key_ask(self, copy_id: int, keys: Sequence[bytes], most: int) -> None:
         if not self.is_stopped:
             asyncio.get_running_loop().call_soon(self.key_hold, copy_id, [key for key in keys if key not in self.gone])
 
@@ -149,3 +149,18 @@ async def test_who_is_told_so_looks_at_once() -> None:
     await source.handlers["look"]([b"k"])
     await idle(copies)
     assert holder.applied == [b"k"]
+
+
+async def test_what_may_lose_nothing_waits_for_a_source_with_all_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject, "TRY_S", 0.2)
+    copies, holder, source = made([9, 1, 0, [ID, [1, 1, 0, 2]], [0, 0], [], [9, 8]])
+    lacks_it = [9, 1, 0, [ID], [0, 0], [], [9]]
+    source.known = lacks_it
+    assert await copies.on_call([b"k"], ["other:1"], "", True) == [b"k"]
+    assert not holder.applied
+    asyncio.get_running_loop().call_later(0.05, setattr, source, "known", holder.known)
+    assert await copies.on_call([b"k"], ["other:1"], "", True) == []
+    assert holder.applied == [b"k"]
+    source.known, holder.applied = lacks_it, []
+    assert await copies.on_call([b"k"], ["other:1"]) == []
+    assert holder.applied == [b"k"], "where it is known that some will be lost"

@@ -99,5 +99,5 @@ async def test_writes_of_both_protocols_keep_their_order_behind_a_copy(stage: St
 
 async def test_what_is_known_of_a_held_key_is_told(stage: Stage) -> None:
     stage.path.hold_keys(1, [b"k"])
-    assert stage.path.keys_known([b"k", b"l"]) == [(b"k", None), (b"l", None)]
+    assert stage.path.keys_known([b"k", b"l"], 9) == [(b"k", None), (b"l", None)]
     assert stage.path.hold_keys(2, [b"l"]) == [b"l"]

@@ -27,7 +27,7 @@ EXAMPLES = {
     messages.KEY_HELD: (9, [[b"k", None]]),
     messages.KEY_APPLIED: (9, [[b"k", b""]]),
     messages.KEY_HOLD: (9, [b"k", b"l"]),
-    messages.KEY_ASK: (9, [b"k", b"l"]),
+    messages.KEY_ASK: (9, [b"k", b"l"], 1024),
     messages.KEY_APPLY: (9, [[b"k", None, [b"*2\r\n$3\r\nDEL\r\n$1\r\nk\r\n"]]]),
     messages.KEY_RELEASE: (9,),
     messages.NODE_EVENT: ("started", 1, 2),
