@@ -60,7 +60,7 @@ from dynomite_mp.workers.stamps cimport COPY_READ
 from dynomite_mp.workers.target_conn cimport TargetConn
 from dynomite_mp.workers.write_order cimport order_bucket
 from dynomite_mp.workers.writes cimport (
-    HINT_MISSED, HINT_UNKNOWN, OUT_AGAIN, OUT_ERROR, OUT_GOOD, OUT_UNREACHABLE, OUT_UNSENT, Writes,
+    HINT_MISSED, HINT_UNKNOWN, IS_HELD, NOT_HELD, OUT_AGAIN, OUT_ERROR, OUT_GOOD, OUT_UNREACHABLE, OUT_UNSENT, Writes,
 )
 
 from dynomite_mp.enums import NodeState
@@ -267,10 +267,13 @@ cdef class Fanout(Writes):
             request.token % self.datastore_count if self.datastore_count > 1 else 0)
         cdef DatastoreConn conn = <DatastoreConn>self.datastores[at]
         cdef Slot* slot
+        cdef int held
         if (self.node_state != STATE_NORMAL or self.is_catching_up) and not self.state_allows(request):
             return DOWN
-        if self.holds_keys and self.meets_hold(request, rack, row, p, n):
-            return TAKEN if request.is_write else DOWN
+        if self.holds_keys:
+            held = self.meets_hold(request, rack, row, p, n)
+            if held != NOT_HELD:
+                return TAKEN if held == IS_HELD else DOWN
         if conn is None:
             if self.connect_on_demand is not None and may_hold:
                 self.connect_on_demand()

@@ -52,6 +52,7 @@ ARRIVE_S: Final = 0.3  # for writes that this node has to reach the others, thos
 LOOK_AGAIN_S: Final = (0.5, 1, 2, 4, 8, 16)  # at a key of which nobody could say yet in which order it was written
 FORCED: Final = pack_extension(ExtensionFields(flags=EXTENSION_FORCE_READ))
 AS_IT_IS: Final = pack_extension(ExtensionFields(flags=EXTENSION_LOCAL_ONLY))  # even if writes of the key wait there
+AT_LAST: Final = pack_extension(ExtensionFields(flags=EXTENSION_LOCAL_ONLY | EXTENSION_FORCE_READ))
 HELD_S: Final = 1.0
 ASKED_S: Final = 5.0
 APPLIED_S: Final = 5.0
@@ -433,7 +434,7 @@ class KeyCopies:
         for key in keys:
             question = request(b"DYNO", b"KEY", key)
             payloads += [question, request(b"PEXPIRETIME", key), request(b"DUMP", key), question]
-        extensions = [FORCED if is_last else AS_IT_IS] * len(payloads)
+        extensions = [AT_LAST if is_last else AS_IT_IS] * len(payloads)
         replies = [
             reply
             for reply, _ in await self._calls.ask_many(address, payloads, extensions=extensions, timeout_ms=VALUES_MS)

@@ -20,7 +20,7 @@ cdef class KeyHold:
     cdef uint64_t copy_id
     cdef uint64_t since_ns
     cdef list commands              # what makes the key equal to the copy, as requests; None: still being fetched
-    cdef list writes                # HeldWrite in the order in which they came
+    cdef list writes                # HeldWrite in the order in which they came, and reads that wait behind writes
     cdef size_t held_bytes
     cdef size_t awaited             # replies to `commands` that have not come
     cdef bytes error                # the first error among them

@@ -39,7 +39,9 @@ from dynomite_mp.workers.request cimport (
 )
 from dynomite_mp.workers.source_conn cimport SourceConn
 from dynomite_mp.workers.write_order cimport order_bucket
-from dynomite_mp.workers.writes cimport MISSING_WRITES, NO_RACK, OUT_UNREACHABLE
+from dynomite_mp.workers.writes cimport (
+    GOES_ELSEWHERE, IS_HELD, MISSING_WRITES, NO_RACK, NOT_HELD, OUT_UNREACHABLE,
+)
 
 from dynomite_mp.errors import WIRE_ERRORS
 
@@ -88,9 +90,10 @@ cdef class KeyHolds(PeerService):
 
     # ---- from the data path
 
-    cdef bint meets_hold(self, Request* request, int rack, const CommandRow* row, const char* p, size_t n) except -1:
+    cdef int meets_hold(self, Request* request, int rack, const CommandRow* row, const char* p, size_t n) except -1:
         """Whether one of its keys waits for a copy; called only while a key is held. Of a write, which waits too, the
-        client hears from another rack while nobody reads here; a copy may take longer than the client has patience."""
+        client hears from another rack while nobody reads here; a copy may take longer than the client has patience. A
+        read goes elsewhere if writes wait here, or, when it has nowhere else to go, waits behind them."""
         cdef RequestScan scan
         cdef KeyWalk walk
         cdef Span key
@@ -98,19 +101,19 @@ cdef class KeyHolds(PeerService):
         cdef KeyHold hold
         cdef HeldWrite write
         memset(&scan, 0, sizeof(RequestScan))
-        if not request.is_write and (self.table.racks < 2 or request.is_forced or request.mode >= PLAN_LEAD
+        if not request.is_write and (self.table.racks < 2 or request.mode >= PLAN_LEAD
                                      or request.marks & EXTENSION_LOCAL_ONLY):
-            return False
+            return NOT_HELD
         if row.key_kind == KEYS_NONE or next_request(p, n, &scan) != FRAME_OK or walk_keys(&walk, p, &scan, row) <= 0:
-            return False
+            return NOT_HELD
         while walk_key(&walk, &key, &index):
             hold = self.holds.get(p[key.off:key.off + key.len])
             if hold is None or hold is self.passing or not (request.is_write or hold.writes):
                 continue
-            if not request.is_write:
+            if not request.is_write and not request.is_forced:
                 request.error_code = E_STATE
                 self.put_off(request, MISSING_WRITES, NO_RACK)
-                return True
+                return GOES_ELSEWHERE
             write = HeldWrite.__new__(HeldWrite)
             write.request = request
             write.row = row
@@ -121,11 +124,11 @@ cdef class KeyHolds(PeerService):
             hold.held_bytes += n
             if hold.held_bytes > HELD_BYTES or len(hold.writes) > HELD_WRITES:
                 self.give_up(hold)
-            request.is_late = True
+            request.is_late = request.is_write
             if request.mode == PLAN_ONE_WRITE and self.is_catching_up:
                 request.primary_failed = True
-            return True
-        return False
+            return IS_HELD
+        return NOT_HELD
 
     # ---- from the replication process
 
@@ -309,7 +312,7 @@ cdef class KeyHolds(PeerService):
         """A held write goes on as if it came now; False: not yet."""
         cdef Request* request = write.request
         cdef int taken
-        if not self.order.may_go(request.group, order_bucket(request.token), request.is_wide, True):
+        if request.is_write and not self.order.may_go(request.group, order_bucket(request.token), request.is_wide, True):
             return False
         self.passing = hold                         # for this key it has waited
         taken = self.to_datastore(request, write.rack, write.row, write.payload, len(write.payload), False)

@@ -18,6 +18,11 @@ cdef enum:
     MISSING_EVERYTHING = 2
     NO_RACK = -1
 
+    # What meets_hold says
+    NOT_HELD = 0
+    IS_HELD = 1                     # it waits here
+    GOES_ELSEWHERE = 2              # a read; request.error_code
+
     # What became of one target's part in a request
     OUT_GOOD = 0                    # it answered
     OUT_ERROR = 1                   # its datastore answered an error
@@ -59,4 +64,4 @@ cdef class Writes(Stamps):
     cdef int watch_lane(self, bytes node, uint64_t number) except -1
     cdef int one_good(self, Request* request, const char* p, size_t n) except -1
     cdef int one_refused(self, Request* request, int rack, const char* p, size_t n) except -1
-    cdef bint meets_hold(self, Request* request, int rack, const CommandRow* row, const char* p, size_t n) except -1
+    cdef int meets_hold(self, Request* request, int rack, const CommandRow* row, const char* p, size_t n) except -1

@@ -258,8 +258,8 @@ cdef class Writes(Stamps):
             request.refused_racks |= <uint64_t>1 << rack
         return 0
 
-    cdef bint meets_hold(self, Request* request, int rack, const CommandRow* row, const char* p, size_t n) except -1:
-        """Hook, carried out by KeyHolds: whether a key is held; a write waits then, a read goes elsewhere."""
+    cdef int meets_hold(self, Request* request, int rack, const CommandRow* row, const char* p, size_t n) except -1:
+        """Hook, carried out by KeyHolds: whether a key is held."""
         raise NotImplementedError
 
     def set_catching_up(self, int missing):

@@ -95,6 +95,28 @@ async def test_this_node_itself_when_everybody_is_behind(stage: ReplicaStage) ->
     assert await served_by(stage, client) is stage
 
 
+async def test_a_read_that_only_this_node_can_serve_waits_behind_writes_that_wait_for_a_copy(stage: ReplicaStage) -> None:
+    """They are acknowledged already, by another rack."""
+    client = await stage.client()
+    for peer in stage.peers:
+        await misses_a_write(stage, client, peer)
+    stage.path.set_catching_up(Missing.WRITES)
+    assert stage.path.hold_keys(1, [b"k"]) == [b"k"]
+    stage.path.set_on_applied(lambda *_row: None)
+    client.send("SET", "k", "new")
+    for peer in stage.peers:
+        peer.reply(await peer.request(), b"+OK\r\n")
+    assert await client.reply() == b"OK"
+    client.send("GET", "k")
+    assert await (await stage.client()).call("PING") == b"PONG"
+    assert stage.store.waiting.empty()
+    assert stage.path.apply_key(1, b"k", None, [hiredis.pack_command(("RESTORE", "k", "0", "old", "REPLACE"))])
+    assert [(await stage.store.request())[1][0] for _ in range(3)] == [b"RESTORE", b"SET", b"GET"]
+    for reply in (b"+OK\r\n", b"+OK\r\n", b"$3\r\nnew\r\n"):
+        stage.store.reply(reply)
+    assert await client.reply() == b"new"
+
+
 async def test_an_old_value_is_better_than_none_but_nothing_is_not(stage: ReplicaStage) -> None:
     for peer in stage.peers:
         await peer.stop()
@@ -243,15 +265,18 @@ async def test_a_read_does_not_overtake_a_write_that_waits_for_a_copy(stage: Rep
     asking = await stage.asking_peer()
     asking.send(request("GET", "k"))
     assert (await asking.reply()).payload == WIRE_ERRORS["state_forbids"].line
-    for flag in (EXTENSION_LOCAL_ONLY, EXTENSION_FORCE_READ):  # what a copy is made of; when nobody else has anything
-        asking.send(request("GET", "k"), pack_extension(ExtensionFields(flags=flag)))
-        await stage.store.request()
-        stage.store.reply(b"$3\r\nold\r\n")
-        assert (await asking.reply()).payload == b"$3\r\nold\r\n"
-    stage.path.release_keys(1)
+    asking.send(request("GET", "k"), pack_extension(ExtensionFields(flags=EXTENSION_LOCAL_ONLY)))  # for a copy
     await stage.store.request()
+    stage.store.reply(b"$3\r\nold\r\n")
+    assert (await asking.reply()).payload == b"$3\r\nold\r\n"
+    asking.send(request("GET", "k"), pack_extension(ExtensionFields(flags=EXTENSION_FORCE_READ)))
+    assert await other.call("PING") == b"PONG"
+    stage.path.release_keys(1)
+    assert [(await stage.store.request())[1][0] for _ in range(2)] == [b"SET", b"GET"]
     stage.store.reply(b"+OK\r\n")
+    stage.store.reply(b"$3\r\nnew\r\n")
     assert await client.reply() == b"OK"
+    assert (await asking.reply()).payload == b"$3\r\nnew\r\n"
     assert await served_by(stage, other) is stage
 
 
