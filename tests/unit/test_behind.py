@@ -95,7 +95,7 @@ async def test_this_node_itself_when_everybody_is_behind(stage: ReplicaStage) ->
     assert await served_by(stage, client) is stage
 
 
-async def test_a_read_that_only_this_node_can_serve_waits_behind_writes_that_wait_for_a_copy(stage: ReplicaStage) -> None:
+async def test_a_read_with_nowhere_else_to_go_waits_behind_writes_that_wait_for_a_copy(stage: ReplicaStage) -> None:
     """They are acknowledged already, by another rack."""
     client = await stage.client()
     for peer in stage.peers:
