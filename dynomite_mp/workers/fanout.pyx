@@ -41,7 +41,7 @@ from dynomite_mp.proto.command_lookup cimport (
 )
 from dynomite_mp.proto.dnode cimport (
     DNODE_HEADER_MOST, DNODE_REQ, EXTENSION_CATCHING_UP, EXTENSION_FORCE_READ, EXTENSION_LATER, EXTENSION_LEAD,
-    EXTENSION_LEVEL_SHIFT, EXTENSION_MOST, EXTENSION_NOT_EXECUTED, EXTENSION_STALE, Extension, encode_extension,
+    EXTENSION_LEVEL_SHIFT, EXTENSION_LOCAL_ONLY, EXTENSION_MOST, EXTENSION_NOT_EXECUTED, EXTENSION_STALE, Extension, encode_extension,
 )
 from dynomite_mp.proto.wire_errors cimport error_text
 from dynomite_mp.workers.conn cimport Conn
@@ -60,7 +60,8 @@ from dynomite_mp.workers.stamps cimport COPY_READ
 from dynomite_mp.workers.target_conn cimport TargetConn
 from dynomite_mp.workers.write_order cimport order_bucket
 from dynomite_mp.workers.writes cimport (
-    HINT_MISSED, HINT_UNKNOWN, IS_HELD, NOT_HELD, OUT_AGAIN, OUT_ERROR, OUT_GOOD, OUT_UNREACHABLE, OUT_UNSENT, Writes,
+    HINT_MISSED, HINT_UNKNOWN, IS_HELD, MISSING_EVERYTHING, NOT_HELD, OUT_AGAIN, OUT_ERROR, OUT_GOOD, OUT_UNREACHABLE,
+    OUT_UNSENT, Writes,
 )
 
 from dynomite_mp.enums import NodeState
@@ -313,8 +314,9 @@ cdef class Fanout(Writes):
                 not request.is_write and (self.node_state == STATE_WRITES_ONLY or self.node_state == STATE_RESUMING)):
             request.error_code = E_STATE
             return False
-        if self.is_catching_up and not request.is_write and not request.is_forced:
-            request.error_code = E_STATE
+        if self.is_catching_up and not request.is_write and (not request.is_forced or (
+                self.is_catching_up == MISSING_EVERYTHING and request.marks & EXTENSION_LOCAL_ONLY)):
+            request.error_code = E_STATE            # a copy made of what may be empty would delete the key elsewhere
             self.put_off(request, self.is_catching_up, self.table.my_rack)
             return False
         return True

@@ -7,12 +7,13 @@
 
 What it is not: it compares nothing (comparison.py).
 
-Invariants: the datastore is read at most at the asked rate; a tree that nobody asks for is forgotten, and so are all
-but the last TREES_MAX.
+Invariants: the datastore is read at most at the asked rate; one that is still to be filled from other racks is not
+read; a tree that nobody asks for is forgotten, and so are all but the last TREES_MAX.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -73,11 +74,16 @@ class KeyTrees:
     """`address` is None where there is no datastore to read."""
 
     def __init__(
-        self, address: DatastoreAddress | None, token_of: Callable[[bytes], int], known_of: KnownOf = nothing_known
+        self,
+        address: DatastoreAddress | None,
+        token_of: Callable[[bytes], int],
+        known_of: KnownOf = nothing_known,
+        is_whole: Callable[[bytes], bool] = lambda _run_id: True,
     ) -> None:
         self._address = address
         self._token_of = token_of
         self._known_of = known_of
+        self._is_whole = is_whole
         self._known: dict[str, KnownTree] = {}
         self.keys_read = 0
 
@@ -93,10 +99,15 @@ class KeyTrees:
 
     # ---- reading the datastore
 
-    def _store(self) -> StoreReader:
+    @contextlib.asynccontextmanager
+    async def _store(self) -> AsyncIterator[StoreReader]:
+        """One that has all that it is to have: an empty one would be taken for one in which all keys were deleted."""
         if self._address is None:
             raise StoreError("this node has no datastore to read")
-        return StoreReader(self._address)
+        async with StoreReader(self._address) as store:
+            if not self._is_whole(await store.run_id()):
+                raise StoreError("the datastore of this node is still being filled")
+            yield store
 
     async def grow(self, wanted: Mapping[str, TokenRanges], rate: int) -> dict[str, HashTree]:
         """One tree for each set of ranges, of one SCAN."""

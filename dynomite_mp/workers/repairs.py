@@ -1,6 +1,6 @@
 """Everything of a replication process that compares and mends replicas, put together; no behaviour of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from dynomite_mp.cluster.token import hash_key, tagged
@@ -21,9 +21,17 @@ MEND_MS: Final = 600_000
 
 
 class Repairs:
-    """Comparisons on request and in rounds, and read repair; their verbs join the table of `calls`."""
+    """Comparisons on request and in rounds, and read repair; their verbs join the table of `calls`. `is_whole` says by
+    its run_id whether the datastore may be compared."""
 
-    def __init__(self, context: WorkerContext, calls: PeerCalls, copies: KeyCopies, hints: HintLanes) -> None:
+    def __init__(
+        self,
+        context: WorkerContext,
+        calls: PeerCalls,
+        copies: KeyCopies,
+        hints: HintLanes,
+        is_whole: Callable[[bytes], bool],
+    ) -> None:
         config = context.config
         tag = config.hash_tag or None
 
@@ -34,7 +42,7 @@ class Repairs:
         self._calls = calls
         self._copies = copies
         slab = context.port.slab
-        trees = KeyTrees(context.datastore, token_of, copies.known)
+        trees = KeyTrees(context.datastore, token_of, copies.known, is_whole)
         calls.handlers.update(trees.verbs())
         settings = RepairSettings(config.anti_entropy_interval_ms, config.repair_rate)
         self.rounds = RepairRounds(settings, slab, trees, calls, token_of, self._mend)

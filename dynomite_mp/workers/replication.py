@@ -107,13 +107,13 @@ class ReplicationWorker(Worker):
         self._store = DatastoreClient(context.datastore)
         self._place = KnownPlace(self.calls, has_gossip=config.enable_gossip, most_ms=config.catch_up_max_ms)
         self.returning = self._way_back()
-        self.repairs = Repairs(context, self.calls, self.copies, self.hints)
+        self.repairs = Repairs(context, self.calls, self.copies, self.hints, self.warm_up.is_whole)
         self._answers: set[asyncio.Task[None]] = set()
 
     def _way_back(self) -> Returning:
         config, slab = self.config, self.context.port.slab
         returning = Returning(self.calls, self.copies, self._tell_return, config.io_workers, config.catch_up_max_ms)
-        warm_up = WarmUp(
+        self.warm_up = WarmUp(
             self.calls,
             self.copies,
             self._store,
@@ -125,10 +125,10 @@ class ReplicationWorker(Worker):
         store = self.context.datastore
         if store is not None and store.managed and self.context.boot == 1:  # else only this process is new
             if self.context.node_boot == 1:
-                warm_up.mark_empty(NEW)
+                self.warm_up.mark_empty(NEW)
             elif config.datastore_persistence is DatastorePersistence.NONE:
-                warm_up.mark_empty(KEEPS_NOTHING)
-        returning.steps += [self._place.step, warm_up.step]
+                self.warm_up.mark_empty(KEEPS_NOTHING)
+        returning.steps += [self._place.step, self.warm_up.step]
         return returning
 
     async def start(self) -> None:

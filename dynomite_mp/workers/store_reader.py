@@ -48,6 +48,14 @@ class Pace:
             await asyncio.sleep(self._due_s - now_s)
 
 
+def info_field(info: bytes, name: bytes) -> bytes:
+    """A line of INFO."""
+    for line in info.split(b"\r\n"):
+        if line.startswith(name + b":"):
+            return line[len(name) + 1 :]
+    return b""
+
+
 class StoreReader:
     """One connection; one task at a time uses it."""
 
@@ -103,6 +111,13 @@ class StoreReader:
         except (OSError, TimeoutError) as error:
             raise StoreError(f"datastore at {self._address.address}: {error or 'no reply in time'}") from error
         return replies
+
+    async def run_id(self) -> bytes:
+        """Of the process behind this connection."""
+        (reply,) = await self.ask([("INFO", "server")])
+        if isinstance(reply, Exception):
+            raise StoreError(f"datastore at {self._address.address}: {reply}")
+        return info_field(_bytes(reply), b"run_id")
 
     async def scan(self, cursor: int) -> tuple[int, list[bytes]]:
         """The next part of all keys; from 0 until the cursor is 0 again. A key may come twice."""

@@ -31,6 +31,7 @@ from dynomite_mp.workers.datastore_client import DatastoreClient, DatastoreUnrea
 from dynomite_mp.workers.key_copies import FORCED, CopyError, KeyCopies
 from dynomite_mp.workers.key_values import value_of
 from dynomite_mp.workers.peer_calls import CallError, PeerCalls
+from dynomite_mp.workers.store_reader import info_field
 
 log = logging.getLogger("dynomite_mp.replication")
 
@@ -65,6 +66,7 @@ class WarmUp:
         self._state_file = state_file
         self._own_rack_nodes = own_rack_nodes
         self._run_id = b""
+        self._whole_run_id = b""
         self._is_first = True
 
     def mark_empty(self, why: str) -> None:
@@ -72,13 +74,21 @@ class WarmUp:
         if self._mode is not WarmUpMode.OFF and not self._state_file.exists():
             self._state_file.write_text(why + "\n")
 
+    def is_whole(self, run_id: bytes) -> bool:
+        """Whether the datastore that runs under this id has what it is to have, as far as other racks could fill it.
+        One that was started since may look empty, and its node still remembers what it had."""
+        return self._mode is WarmUpMode.OFF or not self._copies.sources.holders() or run_id == self._whole_run_id
+
     async def step(self, reason: str) -> None:
         """Fill the datastore if it needs it."""
         if self._mode is WarmUpMode.OFF or not self._copies.sources.holders():
             return
         why = await self._why()
-        if not why:
-            return
+        if why:
+            await self._fill(why)
+        self._whole_run_id = self._run_id
+
+    async def _fill(self, why: str) -> None:
         source = await self._choose_source()
         if source is None:
             log.info("no warm-up (%s): every source is empty or away", why)
@@ -121,7 +131,7 @@ class WarmUp:
             try:
                 info = await self._store.call("INFO", "server")
                 size = await self._store.call("DBSIZE")
-                return _field(info, b"run_id"), int(size)
+                return info_field(info, b"run_id"), int(size)
             except DatastoreUnreachable:
                 if asyncio.get_running_loop().time() > end_s:
                     raise
@@ -235,11 +245,3 @@ class WarmUp:
             except CopyError as failure:
                 failed = list(failure.keys)
         log.error("warm-up: %d keys could not be copied; a comparison has to mend them", len(failed))
-
-
-def _field(info: bytes, name: bytes) -> bytes:
-    """A line of INFO."""
-    for line in info.split(b"\r\n"):
-        if line.startswith(name + b":"):
-            return line[len(name) + 1 :]
-    return b""

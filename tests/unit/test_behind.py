@@ -280,6 +280,24 @@ async def test_a_read_does_not_overtake_a_write_that_waits_for_a_copy(stage: Rep
     assert await served_by(stage, other) is stage
 
 
+async def test_a_datastore_that_may_be_empty_is_no_source_of_copies(stage: ReplicaStage) -> None:
+    """A copy of a key that is not filled yet would delete it elsewhere; a read is served when there is no other."""
+    asking = await stage.asking_peer()
+    for_copy = pack_extension(ExtensionFields(flags=EXTENSION_LOCAL_ONLY | EXTENSION_FORCE_READ))
+    stage.path.set_catching_up(Missing.EVERYTHING)
+    asking.send(request("GET", "k"), for_copy)
+    assert (await asking.reply()).payload == WIRE_ERRORS["state_forbids"].line
+    for missing, data in (
+        (Missing.EVERYTHING, pack_extension(ExtensionFields(flags=EXTENSION_FORCE_READ))),
+        (Missing.WRITES, for_copy),
+    ):
+        stage.path.set_catching_up(missing)
+        asking.send(request("GET", "k"), data)
+        await stage.store.request()
+        stage.store.reply(b"$3\r\nold\r\n")
+        assert (await asking.reply()).payload == b"$3\r\nold\r\n"
+
+
 async def test_a_stop_that_a_timer_sees_first_is_one_too(stage: ReplicaStage) -> None:
     stops: list[bool] = []
     stage.path.set_on_stall(lambda: stops.append(True), 1)

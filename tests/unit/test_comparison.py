@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +11,10 @@ import pytest
 from dynomite_mp.cluster.repair import ABSENT, KeyState, TokenRanges
 from dynomite_mp.cluster.token import hash_key
 from dynomite_mp.cluster.topology import Node, Topology
-from dynomite_mp.errors import DynomiteError
+from dynomite_mp.config import Address
+from dynomite_mp.errors import DynomiteError, StoreError
 from dynomite_mp.workers import comparison as subject
+from dynomite_mp.workers.base import DatastoreAddress
 from dynomite_mp.workers.comparison import Comparison
 from dynomite_mp.workers.dirty_lanes import who_lacks
 from dynomite_mp.workers.key_mending import OWN, Found
@@ -248,3 +251,25 @@ def test_who_lacks_something_is_known_by_replica_and_by_datacenter() -> None:
 def test_ranges_survive_the_message() -> None:
     ranges = TokenRanges(((0, 5), (9, 2**32 - 1)))
     assert TokenRanges.plain([[9, 2**32 - 1], [0, 5]]) == ranges
+
+
+async def test_a_datastore_that_is_still_to_be_filled_is_not_compared(tmp_path: Path) -> None:
+    """Its node remembers writes that it has lost: it would win with a key that it does not have."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1024):
+            info = b"# Server\r\nrun_id:second\r\n"
+            writer.write(b"$%d\r\n%s\r\n" % (len(info), info))
+
+    path = str(tmp_path / "store")
+    server = await asyncio.start_unix_server(serve, path)
+    whole = [b"first"]
+    trees = KeyTrees(
+        DatastoreAddress(Address("", 0, path), managed=True), token_of, is_whole=lambda run_id: run_id in whole
+    )  # fmt: skip
+    for asked in (trees.states([b"k"]), trees.digest("t", [(0, 9)], 0)):
+        with pytest.raises(StoreError, match="still being filled"):
+            await asked
+    whole.append(b"second")
+    assert await trees.states([]) == {}
+    server.close()
