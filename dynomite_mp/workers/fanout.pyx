@@ -41,7 +41,8 @@ from dynomite_mp.proto.command_lookup cimport (
 )
 from dynomite_mp.proto.dnode cimport (
     DNODE_HEADER_MOST, DNODE_REQ, EXTENSION_CATCHING_UP, EXTENSION_FORCE_READ, EXTENSION_LATER, EXTENSION_LEAD,
-    EXTENSION_LEVEL_SHIFT, EXTENSION_LOCAL_ONLY, EXTENSION_MOST, EXTENSION_NOT_EXECUTED, EXTENSION_STALE, Extension, encode_extension,
+    EXTENSION_LEVEL_SHIFT, EXTENSION_LOCAL_ONLY, EXTENSION_MOST, EXTENSION_NOT_EXECUTED, EXTENSION_STALE, Extension,
+    encode_extension,
 )
 from dynomite_mp.proto.wire_errors cimport error_text
 from dynomite_mp.workers.conn cimport Conn

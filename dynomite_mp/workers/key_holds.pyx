@@ -312,7 +312,8 @@ cdef class KeyHolds(PeerService):
         """A held write goes on as if it came now; False: not yet."""
         cdef Request* request = write.request
         cdef int taken
-        if request.is_write and not self.order.may_go(request.group, order_bucket(request.token), request.is_wide, True):
+        if request.is_write and not self.order.may_go(
+                request.group, order_bucket(request.token), request.is_wide, True):
             return False
         self.passing = hold                         # for this key it has waited
         taken = self.to_datastore(request, write.rack, write.row, write.payload, len(write.payload), False)
