@@ -7,7 +7,8 @@
 Not here: asking them (workers.key_copies), the write table that knows (cluster.write_table).
 
 Invariant: two nodes that look at the same offers choose the same one: the newest stamp; of equal ones one that applied
-its writes in order; of equal ones the first in the order of preference, racks by name.
+its writes in order; of equal ones the one that remembers writes for longest; of equal ones the first in the order of
+preference, racks by name.
 """
 
 from collections.abc import Iterable, Sequence
@@ -147,11 +148,7 @@ def choose(
         offers = whole  # what somebody has skipped, somebody else has
         if not offers:
             return KEEP if is_last else None
-    ranked = sorted(
-        enumerate(offers),
-        key=lambda item: (item[1][1].age, not item[1][1].is_disordered, not item[1][1].is_lacking, -item[0]),
-        reverse=True,
-    )
+    ranked = sorted(enumerate(offers), key=lambda item: (*_rank(item[1][1]), -item[0]), reverse=True)
     for _place, (address, theirs) in ranked:
         if is_older(theirs) and not is_lost:
             break  # old writes that came late are not among the recent ones, but newer than theirs all the same
@@ -161,6 +158,13 @@ def choose(
     if not is_last or (is_whole and not is_older(newest)):
         return None
     return KEEP if is_older(newest) else address
+
+
+def _rank(theirs: Known) -> tuple[tuple[int, int], bool, bool, int]:
+    """Of a source, but for its place. Of equal ones the one that remembers for longest: writes that are in a copy
+    without being known to be there would be applied a second time when they are sent again."""
+    remembers_from = 0 if theirs.is_disordered else theirs.horizon
+    return theirs.age, not theirs.is_disordered, not theirs.is_lacking, -remembers_from
 
 
 class Sources:

@@ -138,3 +138,11 @@ def test_who_has_skipped_an_overwrite_is_no_source_of_it() -> None:
     assert choose(lacking, [("a", lacking)], is_last=False, earlier=["a"]) == "a"
     assert choose(lacking, [("b", lacking)], is_last=False, earlier=[]) == KEEP
     assert not is_first(lacking, [("b", whole)], [])
+
+
+def test_of_equal_sources_the_one_that_remembers_for_longest_is_taken() -> None:
+    """The first was started a moment ago: its value has writes that it does not know."""
+    started, running = Known(9, 1, horizon=8), Known(9, 1, horizon=2)
+    assert choose(Known(), [("a", started), ("b", running)], is_last=False) == "b"
+    assert choose(Known(), [("a", running), ("b", running)], is_last=False) == "a"
+    assert choose(Known(), [("a", started), ("b", Known(8, 1))], is_last=False) == "a", "the newest comes first"
