@@ -23,6 +23,7 @@ cpdef enum:
     ENTRY_LACKING = 4               # an overwrite was skipped: what it left, only a copy can bring
 
 cdef enum:
+    ENTRY_COPIED = 8                # flag, not told: the value came as a copy, up to whose boundary not all is known
     WAYS = 7
     WAYS_LOG = 3                    # entries of a bucket are 2 ** this apart: two of them share a cache line
 
@@ -104,6 +105,7 @@ cdef class WriteTable:
     cdef int find(self, const Bucket* bucket, uint64_t hash) noexcept nogil
     cdef int insert(self, Bucket* bucket, uint64_t hash, uint64_t stamp) noexcept nogil
     cdef void remember(self, Entry* entry, uint16_t writer, uint64_t sequence, uint64_t stamp) noexcept nogil
+    cdef uint64_t boundary_of(self, const Entry* entry) noexcept nogil
     cdef int remember_all(self, Entry* entry, ids, stamps) except -1
     cdef uint16_t writer_of(self, const WriteId* id) noexcept nogil
     cdef void forget(self) noexcept nogil

@@ -123,8 +123,8 @@ cdef class WriteTable:
                 return NOTE_DUPLICATE
             entry.flags |= ENTRY_DISORDERED | ENTRY_LACKING
             return NOTE_SKIP_AND_COPY
-        if is_resent and is_below:
-            return NOTE_SKIP_AND_COPY
+        if is_resent and (is_below or (entry.flags & ENTRY_COPIED and stamp <= self.boundary_of(entry))):
+            return NOTE_SKIP_AND_COPY               # it may be in the value without being known
         if klass != WRITE_COMMUTE or (entry.family != FAMILY_NONE and entry.family != family):
             family = FAMILY_MIXED
         entry.family = <uint8_t>family
@@ -137,6 +137,17 @@ cdef class WriteTable:
             return NOTE_APPLY
         entry.flags |= ENTRY_DISORDERED
         return NOTE_APPLY_AND_COPY
+
+    cdef uint64_t boundary_of(self, const Entry* entry) noexcept nogil:
+        """Up to this stamp a copied value may have writes that were not told with it; 0 where that is forgotten."""
+        cdef uint64_t at = entry.recent
+        cdef Recent* recent
+        while at and at + self.recent_mask >= self.recent_count:
+            recent = &self.recents[(at - 1) & self.recent_mask]
+            if recent.writer == BOUNDARY:
+                return recent.stamp
+            at = 0 if recent.back in (0, GONE) else at - recent.back
+        return 0
 
     cdef bint is_less(self, uint64_t stamp, uint16_t writer, uint64_t other_stamp, uint16_t other) noexcept nogil:
         if stamp != other_stamp:
@@ -330,7 +341,8 @@ cdef class WriteTable:
             writer = &self.writers[recent.writer]
             (ids if is_told else others).append((writer.node, writer.boot, writer.worker, recent.sequence))
             (stamps if is_told else other_stamps).append(recent.stamp)
-        return (entry.stamp, self.writers[entry.writer].node, entry.flags + 256 * entry.family, ids,
+        return (entry.stamp, self.writers[entry.writer].node,
+                (entry.flags & ~<int>ENTRY_COPIED) + 256 * entry.family, ids,
                 entry.over_stamp, self.writers[entry.over_writer].node if entry.over_stamp else 0, others, stamps,
                 horizon, other_stamps)
 
@@ -358,7 +370,7 @@ cdef class WriteTable:
         entry.over_stamp = over_stamp
         what = id_of((over_origin, 0, 0, 0))
         entry.over_writer = self.writer_of(&what)
-        entry.flags = <uint8_t>(flags & (ENTRY_DISORDERED | ENTRY_LACKING))
+        entry.flags = <uint8_t>(flags & (ENTRY_DISORDERED | ENTRY_LACKING) | (ENTRY_COPIED if horizon else 0))
         entry.family = <uint8_t>(flags >> 8)
         entry.recent = 0
         if horizon:

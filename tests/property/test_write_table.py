@@ -237,3 +237,18 @@ def test_a_window_is_65536_sequence_numbers() -> None:
     assert table.seen_id((1, 1, 0, 10**6)) == NOTE_APPLY
     assert table.seen_id((1, 1, 0, 10**6)) == NOTE_DUPLICATE
     assert table.seen_id((2, 1, 0, 10**6)) == table.seen_id((1, 2, 0, 10**6)) == NOTE_APPLY
+
+
+def test_what_may_be_in_a_copy_without_being_known_is_not_applied_when_it_comes_again() -> None:
+    source, copy = WriteTable(5), WriteTable(0)
+    for sequence, stamp in enumerate((10, 20, 30, 40), 1):
+        source.note_key(b"k", COMMUTE, (1, 2, 3, sequence), stamp)
+    copy.put(b"k", *source.entry(b"k", 1, 0, 1))  # type: ignore[misc]
+    assert copy.note_key(b"k", COMMUTE, (1, 2, 3, 5), 50) == NOTE_APPLY
+    for sequence, stamp in ((1, 10), (2, 20)):
+        assert copy.note_key(b"k", COMMUTE, (1, 2, 3, sequence), stamp, is_resent=True) == NOTE_SKIP_AND_COPY
+    assert copy.note_key(b"k", COMMUTE, (7, 1, 0, 1), 21, is_resent=True) == NOTE_APPLY
+    assert copy.note_key(b"k", COMMUTE, (7, 1, 0, 2), 15) == NOTE_APPLY, "which nobody has sent before"
+    assert copy.note_key(b"k", OVERWRITE, (1, 2, 3, 6), 60) == NOTE_APPLY
+    entry = copy.entry(b"k")
+    assert entry is not None and entry[2] == 0
