@@ -11,8 +11,8 @@ compared with a tolerance, and go into the tree rounded, so that two replicas wh
 differs, but the keys in it are then found equal.
 
 Invariants: equal contents have equal trees, whatever the order in which they were added; a tree of other contents has a
-different leaf for each differing key, but for one chance in 2^64; a replica that holds what the winner holds is never
-stale.
+different leaf for each differing key, but for one chance in 2^64; of a key that stood still, a replica that holds what
+the winner holds is never stale.
 """
 
 import hashlib
@@ -268,7 +268,7 @@ def judge(replicas: Mapping[str, KeyState], lacking: Container[str] = ()) -> tup
     if not replicas:
         return ()
     newest = max(state.stamp for state in replicas.values())
-    ranks = _ranks(replicas, newest)
+    ranks = _ranks(replicas)
     best = max(ranks.values())
     candidates = {name: state for name, state in replicas.items() if ranks[name] == best}
     voters = [state for name, state in candidates.items() if newest or name not in lacking]
@@ -327,11 +327,11 @@ def _union(replicas: Mapping[str, KeyState], settled: int) -> dict[Any, int]:
     }
 
 
-def _ranks(replicas: Mapping[str, KeyState], settled: int) -> dict[str, tuple[int, int, int, int]]:
-    """What is known of each to speak for it; `settled`: the newest stamp that a write may have to count."""
+def _ranks(replicas: Mapping[str, KeyState]) -> dict[str, tuple[int, int, int, int]]:
+    """What is known of each to speak for it."""
     if not _is_told(replicas):
         return {name: (0, 0, 0, state.stamp) for name, state in replicas.items()}
-    union = _union(replicas, settled)
+    union = _union(replicas, max(state.stamp for state in replicas.values()))
     return {
         name: (state.overwritten, -_missing(state, union), len(union.keys() & (state.writes or {}).keys()), state.stamp)
         for name, state in replicas.items()

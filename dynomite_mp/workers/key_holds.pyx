@@ -11,9 +11,10 @@ copy has come, the commands that make the key equal to it go first, then what wa
 
 Which of the held writes the copy contains already, the write table knows when they go on.
 
-A read of a key that has writes in the queue goes to another rack: one of these may have acknowledged them.
+A read of a key that has writes in the queue goes to another rack: one of these may have acknowledged them. When it has
+nowhere else to go, it waits behind them.
 
-What it is not: it fetches nothing and does not know whether a copy is right. Reads are not held.
+What it is not: it fetches nothing and does not know whether a copy is right. No other reads are held.
 
 Invariants:
 - a hold ends, at the latest after HOLD_NS or when it has grown to HELD_BYTES: then without a copy;
@@ -58,7 +59,7 @@ cdef uint16_t E_STATE = WIRE_ERRORS["state_forbids"].code
 
 
 cdef class HeldWrite:
-    """One write in a hold's queue."""
+    """One write in a hold's queue, or a read behind writes."""
 
 
 cdef class KeyHold:
